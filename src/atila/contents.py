@@ -1,0 +1,392 @@
+"""What a service may return, and how each kind becomes an answer (SPEC chapter 30).
+
+    str, bytes, bytearray, memoryview   the body
+    API                                 JSON, or XML for a client that accepts text/xml
+    File, MountedFile                   a file, with ranges and conditions
+    list, tuple                         its parts, concatenated
+    an object with read ()              its content, streamed
+    an object with more ()              parts until one is empty, streamed
+    generator, iterator                 parts, streamed at the client's pace
+    asynchronous generator              the same, on the event loop
+    an object with __respond__ (was)    answers itself (deferred contents: Map, then ...)
+
+None is a service that forgot to return, anything else one that returned what is no content: both are
+errors of the server (SPEC ER-07, ER-08), in words that say how to mend them.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import IO, TYPE_CHECKING, Any
+from xmlrpc.client import dumps as xml_dumps
+
+from skitai.errorpage import accepts
+from skitai.exchange import RawHeaders
+from skitai.headers import SERVER
+from skitai.mounts.fileanswer import send_file
+from skitai.preference import abspath
+
+from . import jsons
+from .errors import HTTPError, parse_status
+
+if TYPE_CHECKING:
+    from .was import Was
+
+#: Text bodies above so many bytes are compressed for clients that accept it (SPEC RS-11).
+COMPRESS_FROM = 2048
+_COMPRESSIBLE = (
+    b'text/',
+    b'application/json',
+    b'application/xml',
+    b'application/javascript',
+    b'image/svg+xml',
+)
+_NO_BODY = (204, 205, 304)
+_CHUNK = 64 * 1024
+
+
+# -- contents of our own -------------------------------------------------------------------------
+
+
+class API:
+    """A dict for programs: `was.API ('201 Created', {'id': 1}, name = 'x')` (SPEC RS-13)."""
+
+    def __init__(self, was: Was, *args: Any, **values: Any) -> None:
+        rest = list(args)
+        self._was = was
+        if rest and isinstance(rest[0], str):
+            was.response.set_status(rest.pop(0))
+        data = rest.pop(0) if rest else {}
+        if rest or not isinstance(data, dict):
+            raise TypeError(
+                'was.API takes a status line, a dict and keywords, each optional: was.API ({"id": 1})'
+            )
+        self.data: dict[str, Any] = {**data, **values}
+
+    def __getitem__(self, key: str) -> Any:
+        return self.data[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.data[key] = value
+
+    set = __setitem__
+
+    def __delitem__(self, key: str) -> None:
+        del self.data[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.data
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.data.get(key, default)
+
+    def encode(self) -> tuple[bytes, bytes]:
+        """(content type, body) in the form the client accepts."""
+        config = self._was.app.config
+        if accepts(self._was.exchange.header(b'accept'), b'text/xml'):
+            plain = jsons.plain(self.data, config.JSON_ENCODER)
+            return b'text/xml; charset=utf-8', xml_dumps(
+                (plain,), methodresponse=True, allow_none=True
+            ).encode()
+        return b'application/json', jsons.encode(self.data, config.JSON_ENCODER, config.PRETTY_JSON)
+
+
+class File:
+    """A file as content (SPEC RS-18). A relative path is relative to the launch script; missing: 404."""
+
+    def __init__(
+        self,
+        path_or_file: str | os.PathLike[str] | IO[bytes],
+        mimetype: str = 'application/octet-stream',
+        filename: str | None = None,
+    ) -> None:
+        self.source = path_or_file
+        self.mimetype = mimetype
+        self.filename = filename
+
+
+class MountedFile:
+    """The file that the engine would serve at a URL path (SPEC RS-16); none there: 404."""
+
+    def __init__(self, url_path: str) -> None:
+        self.url_path = url_path
+
+
+# -- sending -------------------------------------------------------------------------------------
+
+
+def send(was: Was, content: Any) -> None:
+    """Answer with what a service returned."""
+    kind = type(content)
+    if kind is str:
+        send_bytes(was, content.encode(), text=True)
+        return
+    sender = _SENDERS.get(kind)
+    if sender is None:
+        sender = _SENDERS[kind] = _sender_for(content)
+    sender(was, content)
+
+
+def _sender_for(content: Any) -> Callable[[Was, Any], None]:
+    """How contents of this type are sent: found once for a type."""
+    for kind, sender in list(_SENDERS.items()):
+        if isinstance(content, kind):
+            return sender
+    if hasattr(type(content), '__respond__'):
+        return lambda was, content: content.__respond__(was)  # type: ignore[no-any-return]
+    if callable(getattr(content, 'read', None)):
+        return _send_reader
+    if callable(getattr(content, 'more', None)):
+        return _send_producer
+    if hasattr(type(content), '__next__'):
+        return _send_iterator
+    if hasattr(type(content), '__anext__'):
+        return _send_async
+    return _refuse
+
+
+def send_bytes(was: Was, body: bytes, text: bool = False) -> None:
+    """Answer with a whole body and what `was.response` says."""
+    exchange, response = was.exchange, was._response
+    if response is None:
+        status, headers = 200, [SERVER]
+    else:
+        status, headers = response.status_code, [SERVER, *response.fields]
+    if status in _NO_BODY:
+        exchange.respond(status, [item for item in headers if item[0] != b'content-length'], b'')
+        return
+    headers = _typed(headers, text)
+    if len(body) > COMPRESS_FROM:
+        headers, body = _compressed(was, headers, body)
+    headers.append((b'content-length', b'%d' % len(body)))
+    exchange.respond(status, headers, body)
+
+
+def _typed(headers: RawHeaders, text: bool) -> RawHeaders:
+    """The headers with a content type, one for text with its charset, and without a length."""
+    found = False
+    checked: RawHeaders = []
+    for name, value in headers:
+        if name == b'content-length':
+            continue
+        if name == b'content-type':
+            found = True
+            if text and value.startswith(b'text/') and b'charset' not in value:
+                value += b'; charset=utf-8'
+        checked.append((name, value))
+    if not found:
+        checked.append((b'content-type', b'text/html; charset=utf-8' if text else b'text/html'))
+    return checked
+
+
+def _compressed(was: Was, headers: RawHeaders, body: bytes) -> tuple[RawHeaders, bytes]:
+    """The body gzipped, if that is worth it and the client takes it."""
+    accepted = was.exchange.header(b'accept-encoding')
+    names = dict(headers)
+    if b'content-encoding' in names or not names[b'content-type'].startswith(_COMPRESSIBLE):
+        return headers, body
+    headers.append((b'vary', b'Accept-Encoding'))
+    if not accepts(accepted, b'gzip') or b'content-range' in names:
+        return headers, body
+    squeeze = zlib.compressobj(1, wbits=31)
+    packed = squeeze.compress(body) + squeeze.flush()
+    weakened = [(n, b'W/' + v) if n == b'etag' and not v.startswith(b'W/') else (n, v) for n, v in headers]
+    return [*weakened, (b'content-encoding', b'gzip')], packed
+
+
+def _begin_stream(was: Was, text: bool) -> tuple[int, RawHeaders] | None:
+    """Status and headers of a streamed answer; None where the status forbids a body (then it is sent)."""
+    response = was._response
+    status = 200 if response is None else response.status_code
+    if status in _NO_BODY:
+        send_bytes(was, b'')
+        return None
+    fields = [] if response is None else response.fields
+    length = [item for item in fields if item[0] == b'content-length']
+    return status, [*_typed([SERVER, *fields], text), *length]
+
+
+def _stream(was: Was, chunks: Iterator[bytes], text: bool = True) -> None:
+    begun = _begin_stream(was, text)
+    if begun is None or was.exchange.method == 'HEAD':
+        if begun is not None:
+            was.exchange.respond(*begun, b'')
+        close = getattr(chunks, 'close', None)
+        if close is not None:
+            close()
+        return
+    was.exchange.stream(*begun, chunks)
+
+
+def _as_bytes(part: Any) -> bytes:
+    if type(part) is bytes:
+        return part
+    if isinstance(part, str):
+        return part.encode()
+    if isinstance(part, bytes | bytearray | memoryview):
+        return bytes(part)
+    raise TypeError(f'a part of a stream must be str or bytes, not {type(part).__name__}')
+
+
+class _Parts:
+    """A service's iterator as an iterator of bytes, in the request's own context."""
+
+    def __init__(self, parts: Iterable[Any], close: Callable[[], None] | None = None) -> None:
+        from contextvars import copy_context
+
+        self._next = iter(parts).__next__
+        self._context = copy_context()
+        self._close = close or getattr(parts, 'close', None)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return _as_bytes(self._context.run(self._next))
+
+    def close(self) -> None:
+        if self._close is not None:
+            self._context.run(self._close)
+
+
+def _send_iterator(was: Was, content: Iterator[Any]) -> None:
+    """Streams it; what fails before the first part is still an ordinary error (SPEC CO-08)."""
+    parts = _Parts(content)
+    try:
+        first = next(parts)
+    except StopIteration:
+        send_bytes(was, b'', text=True)
+        return
+    except BaseException:
+        parts.close()
+        raise
+    _stream(was, _Prefixed(first, parts))
+
+
+class _Prefixed:
+    """An iterator with its first part put back."""
+
+    def __init__(self, first: bytes, rest: _Parts) -> None:
+        self._first: bytes | None = first
+        self._rest = rest
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        return next(self._rest)
+
+    def close(self) -> None:
+        self._rest.close()
+
+
+def _send_reader(was: Was, content: Any) -> None:
+    _stream(was, _Parts(iter(lambda: content.read(_CHUNK), b''), getattr(content, 'close', None)), text=False)
+
+
+def _send_producer(was: Was, content: Any) -> None:
+    def parts() -> Iterator[Any]:
+        while part := content.more():
+            yield part
+
+    _stream(was, _Parts(parts(), getattr(content, 'close', None)))
+
+
+def _send_async(was: Was, content: AsyncIterator[Any]) -> None:
+    begun = _begin_stream(was, text=True)
+    if begun is not None:
+        was.exchange.stream_async(*begun, _AsyncParts(content))
+
+
+class _AsyncParts:
+    def __init__(self, parts: AsyncIterator[Any]) -> None:
+        self._parts = parts
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return _as_bytes(await self._parts.__anext__())
+
+    async def aclose(self) -> None:
+        close = getattr(self._parts, 'aclose', None)
+        if close is not None:
+            await close()
+
+
+def _send_parts(was: Was, content: Iterable[Any]) -> None:
+    if not all(isinstance(part, str | bytes | bytearray | memoryview) for part in content):
+        _refuse(was, content)
+    send_bytes(
+        was, b''.join(_as_bytes(part) for part in content), text=any(isinstance(p, str) for p in content)
+    )
+
+
+def _send_api(was: Was, content: API) -> None:
+    content_type, body = content.encode()
+    was.response.fields[:] = [item for item in was.response.fields if item[0] != b'content-type']
+    was.response.fields.append((b'content-type', content_type))
+    send_bytes(was, body)
+
+
+def _send_file(was: Was, content: File) -> None:
+    source = content.source
+    if isinstance(source, str | os.PathLike):
+        source = abspath(os.fspath(source))
+    status, fields = (200, []) if was._response is None else (was._response.status_code, was._response.fields)
+    try:
+        send_file(
+            was.exchange,
+            source,
+            content_type=content.mimetype,
+            headers=fields,
+            filename=content.filename,
+            status=status,
+        )
+    except FileNotFoundError:
+        raise HTTPError('404 Not Found') from None
+    except PermissionError:
+        raise HTTPError('403 Forbidden') from None
+
+
+def _send_mounted(was: Was, content: MountedFile) -> None:
+    try:
+        answer = was.app.find_file(was.exchange, content.url_path)
+    except PermissionError:
+        raise HTTPError('403 Forbidden') from None
+    if answer is None:
+        raise HTTPError('404 Not Found')
+    answer.send(was.exchange, [] if was._response is None else was._response.fields)
+
+
+def _refuse(was: Was, content: Any) -> None:
+    kind = type(content).__name__
+    hint = '; return was.API (...) for data' if isinstance(content, dict | list | int | float | bool) else ''
+    raise TypeError(f'{was.endpoint.name} returned {kind}, which is no content{hint}')
+
+
+def _refuse_none(was: Was, content: None) -> None:
+    raise TypeError(
+        f"{was.endpoint.name} returned None: a content or a part should not be None; return '' for nothing"
+    )
+
+
+_SENDERS: dict[type, Callable[[Was, Any], None]] = {
+    str: lambda was, content: send_bytes(was, str(content).encode(), text=True),
+    bytes: send_bytes,
+    bytearray: lambda was, content: send_bytes(was, bytes(content)),
+    memoryview: lambda was, content: send_bytes(was, bytes(content)),
+    type(None): _refuse_none,
+    API: _send_api,
+    File: _send_file,
+    MountedFile: _send_mounted,
+    list: _send_parts,
+    tuple: _send_parts,
+}
+
+__all__ = ['API', 'COMPRESS_FROM', 'File', 'MountedFile', 'parse_status', 'send', 'send_bytes']

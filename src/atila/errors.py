@@ -1,0 +1,174 @@
+"""What can go wrong in a request, and the answer it gets (SPEC chapter 29).
+
+    Exception
+      HTTPError              an answer with this status; `was.Error`, raised by services
+        BadParameter         400, names the parameter (SPEC PR-02, PR-03)
+
+Anything else that leaves a service is our fault or the service's: logged with its traceback, answered
+with 500 (or the status that the exception carries as `http_status`: 502, 504 for a failed Task), and
+never shown to the client outside debug mode.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+import traceback as tracebacks
+from typing import TYPE_CHECKING, Any
+
+from skitai.errorpage import accepts, error_content, reason_of
+
+if TYPE_CHECKING:
+    from .was import Was
+
+log = logging.getLogger('atila')
+
+_STATUS = re.compile(r'([1-5]\d\d)(?: +([\x20-\x7e]*))?')
+
+
+def parse_status(status: str | int) -> tuple[int, str]:
+    """'404 Not Found' -> (404, 'Not Found'); a missing phrase is the standard one.
+
+    AssertionError where it is no status (SPEC RS-02), or one that cannot end an exchange (1xx).
+    """
+    if type(status) is int:
+        status = str(status)
+    match = _STATUS.fullmatch(status.strip()) if isinstance(status, str) else None
+    if match is None or match[1] < '200':
+        raise AssertionError(f'{status!r} is no status line: write it like "201 Created" (200 to 599)')
+    code = int(match[1])
+    return code, match[2] or reason_of(code)
+
+
+class HTTPError(Exception):
+    """Raise it to answer with an error (SPEC ER-01): `raise was.Error ('400 Bad Request', 'missing user ID')`.
+
+    `status`: the status line. `explain`: shown to the client. `errno`: an application's own code, else
+    the body's code is status * 100. `traceback`: show the traceback (in debug mode only).
+    """
+
+    def __init__(
+        self, status: str | int = '200 OK', explain: str = '', errno: int = 0, traceback: bool = False
+    ):
+        self.status_code, self.reason = parse_status(status)
+        self.explain = str(explain)
+        self.errno = errno
+        self.traceback = traceback
+        super().__init__(f'{self.status_code} {self.reason}' + (f': {self.explain}' if self.explain else ''))
+
+
+class BadParameter(HTTPError):
+    """The request's parameters don't fit the service: 400."""
+
+    def __init__(self, explain: str):
+        super().__init__('400 Bad Request', explain)
+
+
+class AttributeDictError(dict[str, Any]):
+    """What an error handler gets: `error ['code']` or `error.code` (SPEC ER-03)."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def fail(was: Was, error: BaseException) -> None:
+    """Answer a request whose service raised `error`."""
+    exchange = was.exchange
+    if exchange.answered:
+        log.error('%s %s: failed after its answer had begun', exchange.method, exchange.path, exc_info=error)
+        return
+    if isinstance(error, HTTPError):
+        code, reason, explain, errno = error.status_code, error.reason, error.explain, error.errno
+        headers = getattr(error, 'headers', [])
+    else:
+        code = getattr(error, 'http_status', 500)
+        reason, explain, errno, headers = reason_of(code), '', 0, []
+        log.error('%s %s failed', exchange.method, exchange.path, exc_info=error)
+        if not isinstance(error, Exception):
+            explain = ''  # SystemExit or KeyboardInterrupt in a service ends the request, not the server
+    trace = None
+    if was.app.debug and (not isinstance(error, HTTPError) or error.traceback):
+        trace = ''.join(tracebacks.format_exception(error))
+        explain = explain or f'{type(error).__name__}: {error}'
+    answer(was, code, reason, explain, errno, trace, headers)
+
+
+def answer(
+    was: Was,
+    code: int,
+    reason: str,
+    explain: str = '',
+    errno: int = 0,
+    trace: str | None = None,
+    headers: list[tuple[bytes, bytes]] | None = None,
+) -> None:
+    """Send an error answer: by the app's handler for `code`, or as a page in the form the client accepts.
+
+    What the service had set on `was.response` is dropped: it was meant for another answer.
+    """
+    from . import contents  # contents use errors
+
+    response = was.new_response()
+    response.status_code, response.reason = code, reason
+    response.fields.extend(headers or [])
+    content = _handled(was, code, reason, explain, errno, trace)
+    if content is not None:
+        try:
+            contents.send(was, content)
+            return
+        except Exception:
+            log.exception(
+                '%s %s: the answer of an error handler cannot be sent', was.exchange.method, was.exchange.path
+            )
+            if was.exchange.answered:
+                return
+            response = was.new_response()
+            response.status_code, response.reason = code, reason
+            response.fields.extend(headers or [])
+    content_type, body = page(was, code, reason, explain, errno, trace)
+    response.fields.append((b'content-type', content_type))
+    contents.send_bytes(was, body)
+
+
+def page(
+    was: Was, code: int, reason: str, explain: str = '', errno: int = 0, trace: str | None = None
+) -> tuple[bytes, bytes]:
+    """The built-in page: (content type, body), by the request's Accept (SPEC ER-02)."""
+    return error_content(was.exchange.header(b'accept'), code, reason, explain, errno, trace)
+
+
+def _handled(was: Was, code: int, reason: str, explain: str, errno: int, trace: str | None) -> Any:
+    """What the app's own handler returns; None without one, or if it fails (SPEC ER-03, ER-04)."""
+    found = was.app.error_handlers.get(code) or was.app.error_handlers.get(0)
+    if found is None:
+        return None
+    handler, accept = found
+    if accept != '*' and not accepts(was.exchange.header(b'accept'), accept.encode('latin-1')):
+        return None
+    error = AttributeDictError(
+        code=code,
+        errno=errno,
+        message=reason,
+        detail=explain,
+        mode='debug' if was.app.debug else 'normal',
+        time=time.strftime('%Y-%m-%d %H:%M:%S'),
+        url=was.exchange.target,
+        software='Skitai',
+        debug=trace is not None,
+        traceback=trace,
+    )
+    try:
+        return handler(was, error)
+    except Exception:
+        log.exception('the error handler for %d failed', code)
+        return None
+
+
+def current_traceback() -> str:
+    """The exception being handled, as text."""
+    return ''.join(tracebacks.format_exception(sys.exception()))

@@ -1,0 +1,110 @@
+"""JSON out: msgspec, with dates in the documented formats (SPEC RS-13).
+
+msgspec writes dates as ISO 8601 and lets nobody else do it, so values that hold dates (or anything else
+that JSON has not) are first made plain; values that are plain already, the common case, are not copied.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+_SCALARS = frozenset((str, int, float, bool, type(None)))
+
+
+def _utc(value: datetime.datetime) -> datetime.datetime:
+    """The same moment in UTC; a naive datetime is taken for UTC."""
+    return value.replace(tzinfo=datetime.UTC) if value.tzinfo is None else value.astimezone(datetime.UTC)
+
+
+def _utcoffset(value: datetime.datetime) -> str:
+    return _utc(value).strftime('%Y-%m-%d %H:%M:%S+00')
+
+
+_DATES: dict[str, Callable[[datetime.datetime], Any]] = {
+    'utcoffset': _utcoffset,
+    'str': str,
+    'iso': datetime.datetime.isoformat,
+    'unixepoch': lambda value: _utc(value).timestamp(),
+    'digit': lambda value: value.strftime('%Y%m%d%H%M%S'),
+}
+
+
+def check_encoder(encoder: Any) -> None:
+    """ValueError for what is no `config.JSON_ENCODER`: a name, or a `json.JSONEncoder` class."""
+    if not (encoder in _DATES if isinstance(encoder, str) else isinstance(encoder, type)):
+        raise ValueError(
+            f'JSON_ENCODER {encoder!r} is unknown: use {", ".join(_DATES)} or a JSONEncoder class'
+        )
+
+
+def encode(value: Any, encoder: Any = 'utcoffset', pretty: bool = False) -> bytes:
+    """`value` as UTF-8 JSON; TypeError for what cannot be written. `pretty`: indented by 2."""
+    if not isinstance(encoder, str):
+        return json.dumps(value, cls=encoder, ensure_ascii=False, indent=2 if pretty else None).encode()
+    text = msgspec.json.encode(plain(value, encoder))
+    return msgspec.json.format(text, indent=2) if pretty else text
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or (type(item) not in _SCALARS and not _is_plain(item)):
+                return False
+        return True
+    if kind is list or kind is tuple:
+        return all(type(item) in _SCALARS or _is_plain(item) for item in value)
+    return False
+
+
+def plain(value: Any, encoder: str = 'utcoffset') -> Any:
+    """`value` in terms of str, numbers, bool, None, list and dict; itself where it is that already."""
+    return value if _is_plain(value) else _convert(value, _DATES.get(encoder, _utcoffset))
+
+
+def _convert(value: Any, date: Callable[[datetime.datetime], Any]) -> Any:
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if isinstance(value, Mapping):
+        return {_key(key): _convert(item, date) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_convert(item, date) for item in value]
+    if isinstance(value, datetime.datetime):
+        return date(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, decimal.Decimal | uuid.UUID):
+        return str(value)
+    if isinstance(value, enum.Enum):
+        return _convert(value.value, date)
+    if isinstance(value, str | int | float):
+        return kind.__mro__[-2](value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _convert(getattr(value, field.name), date) for field in dataclasses.fields(value)}
+    if isinstance(value, msgspec.Struct):
+        return _convert(msgspec.structs.asdict(value), date)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).decode('utf-8')
+    raise TypeError(f'{kind.__name__} cannot be written as JSON')
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, str):
+        return key
+    if key is None or isinstance(key, bool):
+        return {None: 'null', True: 'true', False: 'false'}[key]
+    return str(key)

@@ -1,0 +1,219 @@
+"""`was.response`: status and header fields of the answer to come (SPEC chapter 28)."""
+
+from __future__ import annotations
+
+import calendar
+import datetime
+import hashlib
+import time
+from collections.abc import Iterable, Mapping
+from email.utils import formatdate, parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from skitai.headers import encode, encode_name
+
+from .errors import HTTPError, page, parse_status
+
+if TYPE_CHECKING:
+    from .was import Was
+
+HeadersLike = Mapping[str, Any] | Iterable[tuple[str, Any]] | None
+
+
+class Response:
+    """Names are case-insensitive. CR, LF and other control characters in a value are a ValueError."""
+
+    __slots__ = ('fields', 'reason', 'status_code', 'was')
+
+    def __init__(self, was: Was) -> None:
+        self.was = was
+        self.status_code = 200
+        self.reason = 'OK'
+        #: Encoded and checked, in order.
+        self.fields: list[tuple[bytes, bytes]] = []
+
+    def __call__(
+        self, status: str = '200 OK', body: Any = None, headers: HeadersLike = None, exc_info: Any = None
+    ) -> Any:
+        """Set status and add headers; returns `body`, for the service to return (SPEC RS-01).
+
+        Without a body: a page that says the status, in the form the client accepts.
+        """
+        self.set_status(status)
+        self.set_headers(headers)
+        if body is not None:
+            return body
+        content_type, content = page(self.was, self.status_code, self.reason)
+        self.set_header('Content-Type', content_type.decode())
+        return content
+
+    # -- status ----------------------------------------------------------------------------------
+
+    def set_status(self, status: str) -> None:
+        """'201 Created'; AssertionError for what is no status line."""
+        self.status_code, self.reason = parse_status(status)
+
+    def get_status(self) -> str:
+        return f'{self.status_code} {self.reason}'
+
+    @property
+    def status(self) -> str:
+        return self.get_status()
+
+    # -- header fields ---------------------------------------------------------------------------
+
+    def add_header(self, name: str, value: Any) -> None:
+        """Add a field; one of the same name stays."""
+        self.fields.append(encode(name, value))
+
+    def set_header(self, name: str, value: Any) -> None:
+        """Replace all fields of that name by one."""
+        field = encode(name, value)
+        self.fields = [item for item in self.fields if item[0] != field[0]]
+        self.fields.append(field)
+
+    def get_header(self, name: str, default: Any = None) -> Any:
+        """The value of the first field of that name, as str."""
+        wanted = encode_name(name)
+        for key, value in self.fields:
+            if key == wanted:
+                return value.decode('latin-1')
+        return default
+
+    def del_header(self, name: str) -> None:
+        """Remove all fields of that name; it is no error if there are none."""
+        unwanted = encode_name(name)
+        self.fields = [item for item in self.fields if item[0] != unwanted]
+
+    def set_headers(self, headers: HeadersLike) -> None:
+        """Add fields from a dict or a list of pairs."""
+        if headers is not None:
+            items: Any = headers.items() if isinstance(headers, Mapping) else headers
+            for name, value in items:
+                self.add_header(name, value)
+
+    __setitem__ = update = set_header
+
+    def __getitem__(self, name: str) -> str:
+        value: str | None = self.get_header(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    __delitem__ = del_header
+
+    def __contains__(self, name: str) -> bool:
+        return self.get_header(name) is not None
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """All fields, names in lower case."""
+        return [(name.decode('ascii'), value.decode('latin-1')) for name, value in self.fields]
+
+    # -- caching (RFC 9110 chapter 13, RFC 9111) --------------------------------------------------
+
+    def set_etag(self, identifier: Any, max_age: int = 0, as_etag: bool = False) -> None:
+        """Give the content a tag made of `identifier` (its MD5, or itself with `as_etag`) (SPEC RS-08).
+
+        If the request shows that the client has this content, the request ends here with 304; if it
+        asked for another (`If-Match`), with 412. Call it before expensive work. `max_age` in seconds.
+        """
+        text = str(identifier)
+        tag = text if as_etag else hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+        self.set_header('ETag', f'"{tag}"')
+        if max_age:
+            self._cache_control(max_age)
+        header = self.was.exchange.header
+        if (match := header(b'if-match')) is not None:
+            if not _tag_in(tag, match, strong=True):
+                raise self._ended('412 Precondition Failed')
+        if (none_match := header(b'if-none-match')) is not None and _tag_in(tag, none_match, strong=False):
+            raise self._ended('304 Not Modified' if self._is_read else '412 Precondition Failed')
+
+    def set_mtime(
+        self, mtime: float | datetime.datetime, length: int | None = None, max_age: int = 0
+    ) -> None:
+        """Say when the content last changed: epoch seconds or a datetime (naive ones are UTC) (SPEC RS-09).
+
+        Ends the request with 304 or 412 as the request's dates ask for. `length`: its size in bytes.
+        """
+        if isinstance(mtime, datetime.datetime):
+            zoned = mtime if mtime.tzinfo is not None else mtime.replace(tzinfo=datetime.UTC)
+            seconds = int(zoned.timestamp())
+        else:
+            seconds = int(mtime)
+        self.set_header('Last-Modified', formatdate(seconds, usegmt=True))
+        if max_age:
+            self.set_header('Expires', formatdate(time.time() + max_age, usegmt=True))
+            self._cache_control(max_age)
+        header = self.was.exchange.header
+        unmodified = _date(header(b'if-unmodified-since'))
+        if unmodified is not None and header(b'if-match') is None and seconds > unmodified:
+            raise self._ended('412 Precondition Failed')
+        modified = _date(header(b'if-modified-since'))
+        if (
+            modified is not None
+            and header(b'if-none-match') is None
+            and self._is_read
+            and seconds <= modified
+        ):
+            raise self._ended('304 Not Modified')
+
+    def set_etag_mtime(
+        self, identifier: Any, mtime: float | datetime.datetime, length: int | None = None, max_age: int = 0
+    ) -> None:
+        """Both; the tag goes first, as RFC 9110 has it."""
+        self.set_header('Last-Modified', _http_date(mtime))
+        self.set_etag(identifier, max_age)
+        self.set_mtime(mtime, length, max_age)
+
+    def set_max_age(self, seconds: int) -> None:
+        """Let the content be kept for so long: Expires for HTTP/1.0, else Cache-Control (SPEC RS-10)."""
+        if self.was.exchange.http_version == '1.0':
+            self.set_header('Expires', formatdate(time.time() + seconds, usegmt=True))
+        else:
+            self._cache_control(seconds)
+
+    def _cache_control(self, seconds: int) -> None:
+        self.set_header('Cache-Control', f'max-age={int(seconds)}')
+
+    @property
+    def _is_read(self) -> bool:
+        return self.was.exchange.method in ('GET', 'HEAD')
+
+    def _ended(self, status: str) -> HTTPError:
+        """The error that ends the request; the fields set so far go with it (RFC 9110, 15.4.5)."""
+        error = HTTPError(status)
+        error.headers = list(self.fields)  # type: ignore[attr-defined]
+        return error
+
+
+def _http_date(mtime: float | datetime.datetime) -> str:
+    if isinstance(mtime, datetime.datetime):
+        mtime = calendar.timegm(mtime.utctimetuple())
+    return formatdate(int(mtime), usegmt=True)
+
+
+def _tag_in(tag: str, header: bytes, strong: bool) -> bool:
+    """Whether a list of entity tags holds `tag` (RFC 9110, 8.8.3.2)."""
+    for item in header.decode('latin-1').split(','):
+        candidate = item.strip()
+        if candidate == '*':
+            return True
+        if candidate.startswith('W/'):
+            if strong:
+                continue
+            candidate = candidate[2:]
+        if candidate.strip('"') == tag:
+            return True
+    return False
+
+
+def _date(header: bytes | None) -> float | None:
+    """A header's date in epoch seconds; None where it is none (then it doesn't count)."""
+    if header is None:
+        return None
+    try:
+        return parsedate_to_datetime(header.decode('latin-1')).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

@@ -1,0 +1,218 @@
+"""How a service is run: the last hop of a request, from an exchange to an answer.
+
+An `Endpoint` is a function at a rule: made when the function is routed, compiled once, shared by all its
+requests. It is the `Handler` that the engine calls: on a service thread for a `def`, where the request
+arrived (then on the event loop) for an `async def`. Each request runs in a context of its own, so that
+nothing it leaves in a context variable is seen by the next request on that thread.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from skitai.context import current
+from skitai.exchange import Exchange
+from skitai.headers import SERVER
+
+from . import contents
+from .errors import HTTPError, fail
+from .parameters import Signature
+from .routing import Rule
+from .was import Was
+
+if TYPE_CHECKING:
+    from .app import Atila
+
+_HTML = (b'content-type', b'text/html; charset=utf-8')
+
+
+class Endpoint:
+    """A service at a rule.
+
+    Attributes used outside: `function` as the user wrote it (decorators and all), `signature`, `rule`,
+    `methods`, `options` (those of `@app.route`), `mntopt` (those of the mount), `name` (for `urlfor`).
+    """
+
+    __slots__ = (
+        '_run',
+        'app',
+        'body_limit',
+        'bare',
+        'content_types',
+        'description',
+        'function',
+        'methods',
+        'mntopt',
+        'name',
+        'on_loop',
+        'options',
+        'plain',
+        'rule',
+        'signature',
+        'subdomain',
+        'urlargs',
+    )
+
+    def __init__(
+        self,
+        app: Atila,
+        function: Callable[..., Any],
+        rule: Rule,
+        methods: tuple[str, ...],
+        options: dict[str, Any],
+        name: str,
+        mntopt: dict[str, Any],
+    ) -> None:
+        self.app = app
+        self.function = function
+        self.rule = rule
+        self.methods = methods
+        self.options = options
+        self.name = name
+        self.mntopt = mntopt
+        self.signature = Signature(function)
+        self.urlargs = rule.names
+        self.body_limit: int | None = 0  # set when the app is mounted
+        self.content_types = frozenset(t.lower() for t in options.get('content_types') or ())
+        self.subdomain: str | None = options.get('subdomain')
+        plain = inspect.unwrap(function)
+        self.on_loop = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(function)
+        #: Nothing to check before it is called: the router hands it out at once.
+        self.plain = not (self.content_types or self.subdomain or self.unknown_urlargs)
+        self.bare = self.signature.bare and not rule.names
+        self._run = self._run_async if self.on_loop else self._run_sync
+        self.description = self._describe()
+
+    def _describe(self) -> dict[str, Any]:
+        """What `was.request.routable` tells (SPEC RQ-18)."""
+        return {
+            'methods': list(self.methods),
+            'content_types': list(self.options.get('content_types') or ()),
+            'options': self.options,
+            'mntopt': self.mntopt,
+            'args': list(self.signature.names),
+            'defaults': self.signature.defaults,
+            'urlargs': len(self.urlargs),
+            'keywords': self.signature.any_name,
+            'func_id': self.name,
+            'route': self.rule.text,
+            'coroutine': bool(self.options.get('coroutine')),
+            'input_stream': bool(self.options.get('input_stream')),
+        }
+
+    @property
+    def unknown_urlargs(self) -> list[str]:
+        """Parameters of the rule that the function doesn't take (SPEC PR-06)."""
+        if self.signature.any_name:
+            return []
+        return [name for name in self.urlargs if name not in self.signature.names]
+
+    def path_arguments(self, exchange: Exchange) -> dict[str, Any]:
+        """The path's parameters by name; an empty `<path:>` is left to its default."""
+        values = exchange.path_params
+        if not values:
+            return {}
+        found = dict(zip(self.urlargs, values, strict=False))
+        last = self.urlargs[-1]
+        if found.get(last) == '':
+            del found[last]
+        return found
+
+    # -- a request -------------------------------------------------------------------------------
+
+    def __call__(self, exchange: Exchange) -> None:
+        Context().run(self._run, exchange)
+
+    def _run_sync(self, exchange: Exchange) -> None:
+        was = Was(self.app, exchange, self)
+        current.set(was)
+        try:
+            if self.bare and exchange.body is None and not exchange.scope['query_string']:
+                content = self.function(was)
+            else:
+                content = self.function(was, **self.arguments(was))
+            if type(content) is str and was._response is None:
+                body = content.encode()
+                if len(body) <= contents.COMPRESS_FROM:  # nothing but a body: the common case, in one step
+                    exchange.respond(200, [SERVER, _HTML, (b'content-length', b'%d' % len(body))], body)
+                    return
+            contents.send(was, content)
+        except BaseException as error:
+            fail(was, error)
+
+    def _run_async(self, exchange: Exchange) -> None:
+        was = Was(self.app, exchange, self)
+        try:
+            arguments = self.arguments(was)
+        except BaseException as error:
+            # User code may answer errors (SPEC ER-03): not on a thread that must not block.
+            exchange.on_service_thread(lambda error=error: fail(was, error))  # type: ignore[misc]
+            return
+        exchange.run_coroutine(self._await(was, arguments))
+
+    async def _await(self, was: Was, arguments: dict[str, Any]) -> None:
+        current.set(was)
+        try:
+            content = await self.function(was, **arguments)
+            contents.send(was, content)
+        except Exception as error:
+            fail(was, error)
+
+    def arguments(self, was: Was) -> dict[str, Any]:
+        """The service's keyword arguments; BadParameter where the request doesn't fit it."""
+        return self.signature.check(was.request.given, self.app.restrict_parameter_count)
+
+
+class Refusal:
+    """A handler for requests that reach no service: an error answer by the app's rules (handlers, pages)."""
+
+    __slots__ = (
+        'app',
+        'body_limit',
+        'description',
+        'function',
+        'headers',
+        'on_loop',
+        'signature',
+        'status',
+        'text',
+    )
+
+    def __init__(
+        self, app: Atila, status: str, text: str = '', headers: list[tuple[bytes, bytes]] | None = None
+    ):
+        self.app = app
+        self.status = status
+        self.text = text
+        self.headers = headers or []
+        self.on_loop = False
+        self.body_limit: int | None = None
+        self.function = None
+        self.signature = _NO_SIGNATURE
+        self.description: dict[str, Any] = {}
+
+    def __call__(self, exchange: Exchange) -> None:
+        Context().run(self._answer, exchange)
+
+    def _answer(self, exchange: Exchange) -> None:
+        exchange.path_params = None
+        was = Was(self.app, exchange, self)
+        current.set(was)
+        error = HTTPError(self.status, self.text)
+        error.headers = self.headers  # type: ignore[attr-defined]
+        try:
+            fail(was, error)
+        except BaseException as failure:
+            fail(was, failure)
+
+    def path_arguments(self, exchange: Exchange) -> dict[str, Any]:
+        return {}
+
+
+def _nothing(was: Any) -> None: ...
+
+
+_NO_SIGNATURE = Signature(_nothing)

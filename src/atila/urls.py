@@ -1,0 +1,85 @@
+"""From services to URLs (SPEC UR-01, UR-02)."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+if TYPE_CHECKING:
+    from .services import Endpoint
+    from .was import Was
+
+
+def urlfor(was: Was, thing: Any, args: tuple[Any, ...], values: dict[str, Any]) -> str:
+    """The URL of `thing` with the given parameters; it starts with the app's mount point.
+
+    `thing`: a service's function or name, or '/a/path' of this app. Positional arguments fill the
+    function's parameters in their order; the path's parameters are substituted, the rest becomes the
+    query; None leaves a parameter out. NameError for an unknown service, ValueError for parameters it
+    doesn't take, AssertionError for a missing parameter of the path.
+    """
+    point = was.app.point
+    if isinstance(thing, str) and thing.startswith('/'):
+        if args:
+            raise ValueError(f'a path takes no positional parameters: {thing!r}')
+        return _joined_query(_below(point, thing), values)
+    endpoint = was.app.service(thing)
+    given = _named(endpoint, args, values)
+    return _below(point, build(endpoint, given))
+
+
+def build(endpoint: Endpoint, given: dict[str, Any]) -> str:
+    """Path and query of an endpoint, below its app's mount point."""
+    signature, rule = endpoint.signature, endpoint.rule
+    given = {name: value for name, value in given.items() if value is not None}
+    for position, name in enumerate(rule.names):
+        last = position == len(rule.names) - 1
+        if name not in given and not (last and name in signature.defaults):
+            raise AssertionError(f'{endpoint.name} needs the parameter {name!r} in its URL')
+    path = rule.build(given)
+    return _joined_query(path, {name: value for name, value in given.items() if name not in rule.names})
+
+
+def _named(endpoint: Endpoint, args: tuple[Any, ...], values: dict[str, Any]) -> dict[str, Any]:
+    names = endpoint.signature.names
+    if len(args) > len(names):
+        raise ValueError(f'{endpoint.name} takes {len(names)} parameters, not {len(args)}')
+    given = dict(zip(names, args, strict=False))
+    for name, value in values.items():
+        if name in given:
+            raise ValueError(f'{endpoint.name}: parameter {name!r} is given twice')
+        if name not in names and not endpoint.signature.any_name:
+            raise ValueError(f'{endpoint.name} takes no parameter {name!r}')
+        given[name] = value
+    return given
+
+
+def _below(point: str, path: str) -> str:
+    return path if point == '/' else point + path
+
+
+def _joined_query(path: str, values: dict[str, Any]) -> str:
+    query = urlencode({name: value for name, value in values.items() if value is not None}, doseq=True)
+    return f'{path}?{query}' if query else path
+
+
+def joined(base: str, path: str) -> str:
+    """`base` with `path` behind it; an absolute path or URL is returned as it is."""
+    if path.startswith('/'):
+        return path
+    return (base if base.endswith('/') else base + '/') + path
+
+
+def quoted(url: str) -> str:
+    """A URL fit for a header: what is not ASCII percent-encoded, the rest as it is.
+
+    ValueError for control characters (they would split the response).
+    """
+    if any(ord(c) < 32 or ord(c) == 127 for c in url):
+        raise ValueError(f'control characters in the URL {url!r}')
+    return quote(url, safe="/~!$&'()*+,;=:@%?#[]")
+
+
+def now() -> str:
+    return formatdate(usegmt=True)

@@ -1,0 +1,67 @@
+"""What a server runs with: one frozen record, made once from defaults, `skitai.set_*`, `run ()` and the command line.
+
+Precedence (SPEC B.3): command line, then `run ()`'s arguments, then `skitai.set_*`, then the defaults here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """All times are seconds, all sizes bytes, all counts per worker process unless said otherwise."""
+
+    address: str = '127.0.0.1'
+    port: int = 5000
+    #: Process title `skitai/<name>`, directory of the log and pid files, service name.
+    name: str | None = None
+    #: Worker processes, and service threads in each.
+    workers: int = 1
+    threads: int = 4
+    #: Requests that may wait for a service thread; one more gets 503 with `Retry-After: retry_after`.
+    queue: int = 1024
+    retry_after: int = 10
+    backlog: int = 1024
+    #: From arrival to the beginning of an answer; then 503 (SPEC B.17).
+    request_timeout: float = 30.0
+    #: A body of which no byte arrives, or an answer of which no byte is taken, for so long is given up.
+    network_timeout: float = 30.0
+    #: An idle keep-alive connection, and the time for a request's header block.
+    keep_alive: float = 30.0
+    #: At SIGTERM: requests in flight get so long, then they are cancelled.
+    drain_timeout: float = 30.0
+    max_upload_size: int = 256 * 1024 * 1024
+    #: Certificate and key as PEM files; the key in any format that `cryptography` reads.
+    certfile: str | None = None
+    keyfile: str | None = None
+    key_password: str | None = None
+    #: 'text' (the combined log format and more, see `logs`) or 'json' lines; False for no access log.
+    log_format: str = 'text'
+    access_log: bool = True
+    #: Directory of request.log, server.log and app.log; None logs to standard output.
+    log_dir: str | None = None
+    #: Suffixes ('*.css') and prefixes ('/static/') that are not logged.
+    log_off: tuple[str, ...] = ()
+    devel: bool = False
+    #: Trust `X-Forwarded-*` of the peer (set behind a reverse proxy).
+    proxied: bool = False
+    user: str | None = None
+    group: str | None = None
+    disable_static: bool = False
+
+    @property
+    def tls(self) -> bool:
+        return self.certfile is not None
+
+    @property
+    def url(self) -> str:
+        """What to open in a browser."""
+        host = self.address
+        if host in ('', '0.0.0.0'):
+            host = '127.0.0.1'
+        elif host == '::':
+            host = '[::1]'
+        elif ':' in host:
+            host = f'[{host}]'
+        return f'{"https" if self.tls else "http"}://{host}:{self.port}'

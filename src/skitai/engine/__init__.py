@@ -1,0 +1,1 @@
+"""The engine: the only room that knows which server carries the requests."""

@@ -1,0 +1,122 @@
+"""Who runs on a service thread, and who waits: bounded admission without a hop.
+
+Rules. At most `threads` jobs run at a time. A job starts on the thread that brings it, if one of the
+`threads` places is free; otherwise it waits in arrival order, and the thread that finishes a job takes
+the next. So no thread is ever woken for a request while services keep up, and however many services
+block, the engine's own threads (a few more than `threads`) stay free to complete reads and writes.
+
+Shared: `_free` and `_waiting` are touched by every thread; each step is one list or deque operation,
+atomic under the interpreter lock, and the order of the steps (queue, then look for a free place; give
+the place back, then look at the queue) leaves no job behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+log = logging.getLogger('skitai.engine')
+
+Job = Callable[[Any], None]
+
+
+class Dispatcher:
+    """Runs jobs on at most `threads` threads at once; `queue` more requests may wait."""
+
+    def __init__(self, threads: int, queue: int) -> None:
+        self.threads = threads
+        self.queue = queue
+        self._free: list[None] = [None] * threads
+        self._waiting: deque[tuple[Job, Any]] = deque()
+        self._executor: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()  # guards the executor's making and closing
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a place."""
+        return len(self._waiting)
+
+    def admit(self, job: Job, argument: Any) -> bool:
+        """Run `job (argument)` here and now, or queue it; False when the queue is full.
+
+        Called on a thread that may be used as a service thread.
+        """
+        try:
+            self._free.pop()
+        except IndexError:
+            if len(self._waiting) >= self.queue:
+                return False
+            self._waiting.append((job, argument))
+            self._take_waiting()
+        else:
+            self._run(job, argument)
+        return True
+
+    def resume(self, job: Job, argument: Any) -> None:
+        """Like `admit` for work that was admitted before (the next step of a stream): never refused."""
+        self._waiting.append((job, argument))
+        self._take_waiting()
+
+    def requeue(self, job: Job, argument: Any) -> None:
+        """Put a running job's continuation behind those that wait; the caller then returns."""
+        self._waiting.append((job, argument))
+
+    def submit(self, job: Job, argument: Any) -> None:
+        """Run `job (argument)` on a service thread; called on a thread that must not block (the loop)."""
+        self._waiting.append((job, argument))
+        if self._free:
+            with self._lock:
+                if self._executor is None:
+                    self._executor = ThreadPoolExecutor(self.threads, 'service')
+                self._executor.submit(self._take_waiting)
+
+    def close(self) -> None:
+        """Let no more work begin on the dispatcher's own threads; running jobs are not waited for."""
+        with self._lock:
+            if self._executor is not None:
+                self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _take_waiting(self) -> None:
+        """Run waiting jobs here as long as there are both a free place and a job."""
+        while self._waiting:
+            try:
+                self._free.pop()
+            except IndexError:
+                return  # whoever holds a place looks at the queue when it gives it back
+            try:
+                job, argument = self._waiting.popleft()
+            except IndexError:
+                self._free.append(None)
+                continue
+            self._run(job, argument)
+
+    def _run(self, job: Job, argument: Any) -> None:
+        """Run a job in a place that the caller took, then those that wait, then give the place back."""
+        waiting = self._waiting
+        while True:
+            try:
+                job(argument)
+            except BaseException:
+                log.exception('a job failed outside every handler')
+            if waiting:
+                try:
+                    job, argument = waiting.popleft()
+                    continue
+                except IndexError:
+                    pass
+            self._free.append(None)
+            if not waiting:
+                return
+            try:  # queued between our look and the place's return: nobody else may have seen it
+                self._free.pop()
+            except IndexError:
+                return
+            try:
+                job, argument = waiting.popleft()
+            except IndexError:
+                self._free.append(None)
+                return

@@ -1,0 +1,644 @@
+"""Direct dispatch on Granian: a request's service runs on the very thread that Granian brings it on.
+
+Everything that relies on Granian's inner names is here and nowhere else (tested by
+tests/skitai/engine/test_granian.py; the version is pinned in pyproject.toml):
+
+- `CallbackScheduler._schedule_fn (watcher)` is called on one of Granian's Python threads for each
+  request. An exception that leaves it is neither reported nor cleared: none may leave it.
+- `watcher.scope`, `watcher.proto`; dropping the watcher without an answer gives the client a 500.
+- `proto.send (message)` and `proto.receive ()` never block. They return either an awaitable that is
+  ready, or one that calls `loop.call_soon_threadsafe (callback, awaitable, context = ...)` when it
+  is. That `loop` is the object given to `serve_mtr`: ours (`_InlineLoop`) calls the callback at once,
+  on the Granian thread that completed it. So bodies are received and streams are sent with neither
+  the event loop nor a waiting thread.
+- Once the body is exhausted, one more `receive ()` completes when the client is gone or the answer
+  is complete. After that `send` swallows everything silently.
+- A status outside 200-599 or a header that cannot be encoded aborts or corrupts: `headers.py` checks.
+- A stream that is dropped half-way ends as if complete: `abort` shuts the connection down instead.
+
+Threads: Granian's Python threads run `_schedule` and all callbacks; the event loop (the worker's main
+thread) runs coroutines and the once-a-second watch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import socket
+import threading
+from asyncio import AbstractEventLoop
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextvars import Context
+from time import monotonic
+from typing import Any
+
+from granian._granian import ASGIWorker, CallbackScheduler, SocketHolder, WorkerSignal
+from granian.http import HTTP1Settings, HTTP2Settings
+
+from ..body import Body
+from ..config import Settings
+from ..errorpage import error_answer
+from ..exchange import Exchange, RawHeaders
+from ..mounts.table import MountTable
+from . import tls
+from .dispatch import Dispatcher
+
+log = logging.getLogger('skitai.engine')
+
+#: Threads of Granian's beyond the service threads: they route, complete reads and writes, send files.
+HEADROOM = 2
+#: A stream that never waits gives its thread to waiting requests after so many seconds.
+STREAM_SLICE = 0.02
+#: After an answer was sent before its request's body was read, so much of the body is thrown away, to
+#: let the client finish sending and read the answer (closing at once could reset the connection).
+LINGER_BYTES = 1 << 20
+
+_NOT_IN_FLIGHT = object()
+_NO_BODY_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
+
+
+class _InlineLoop:
+    """Stands in for the event loop in Granian's awaitables: completes them where they complete."""
+
+    __slots__ = ()
+
+    def call_soon_threadsafe(
+        self, callback: Callable[..., None], *args: Any, context: Context | None = None
+    ) -> None:
+        try:
+            callback(*args)
+        except BaseException:
+            log.exception('a completion failed')
+
+
+class _Wake:
+    """A callback for one awaitable that tells whether it was called inside `add_done_callback`.
+
+    An awaitable may complete between the look at `done ()` and the adding of the callback; it is then
+    called at once, in the same frame. Continuing there would nest a frame for each message.
+    """
+
+    __slots__ = ('resume', 'state')
+
+    def __init__(self, resume: Callable[[], None]) -> None:
+        self.resume = resume
+        self.state: Any = threading.get_ident()  # the adder's thread, while it adds
+
+    def wait(self, awaitable: Any) -> bool:
+        """True when `awaitable` is ready now; False when `resume` will be called, on another thread."""
+        if awaitable.done():
+            return True
+        awaitable.add_done_callback(self, context=None)
+        inline = self.state is True
+        self.state = None
+        return inline
+
+    def __call__(self, awaitable: Any) -> None:
+        if self.state == threading.get_ident():
+            self.state = True
+        else:
+            self.resume()
+
+
+class DirectExchange(Exchange):
+    __slots__ = ('_gone', '_task', '_watched', 'engine', 'proto')
+
+    def __init__(self, scope: dict[str, Any], proto: Any, engine: GranianEngine) -> None:
+        self.scope = scope
+        self.proto = proto
+        self.engine = engine
+        self.method = scope['method']
+        self.path = self.local_path = scope['path'] or '/'
+        self._fields = None
+        self.body = None
+        self.user_name = None
+        self.transaction = None
+        self.started = monotonic()
+
+    # -- answering -------------------------------------------------------------------------------
+
+    @property
+    def answered(self) -> bool:
+        return self not in self.engine.in_flight
+
+    def respond(self, status: int, headers: RawHeaders, body: bytes) -> None:
+        engine = self.engine
+        if engine.in_flight.pop(self, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
+            return
+        send = self.proto.send
+        send({'type': 'http.response.start', 'status': status, 'headers': headers})
+        send({'type': 'http.response.body', 'body': body, 'more_body': False})
+        self.status = status
+        self.sent = len(body)
+        self.finished = monotonic()
+        if self.body is not None:
+            self._release_body()
+        if engine.log is not None:
+            engine.log(self)
+
+    def stream(
+        self, status: int, headers: RawHeaders, chunks: Iterator[bytes], *, quick: bool = False
+    ) -> None:
+        _Stream(self, status, headers, chunks, quick).start()
+
+    def stream_async(self, status: int, headers: RawHeaders, chunks: AsyncIterator[bytes]) -> None:
+        self.run_coroutine(self._send_async(status, headers, chunks), deadline=False)
+
+    async def _send_async(self, status: int, headers: RawHeaders, chunks: AsyncIterator[bytes]) -> None:
+        try:
+            if not self.begin(status, headers):
+                return
+            async for chunk in chunks:
+                if chunk:
+                    await self._completed(self.write(chunk))
+            self.end()
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+        except BaseException:
+            log.exception('%s %s: the stream failed half-way', self.method, self.path)
+            self.abort()
+        finally:
+            close = getattr(chunks, 'aclose', None)
+            if close is not None:
+                await close()
+
+    def begin(self, status: int, headers: RawHeaders) -> bool:
+        """Start an answer whose body follows; False when the request has been answered."""
+        if self.engine.in_flight.pop(self, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
+            return False
+        self.engine.streaming[self] = self.started
+        self.status = status
+        self.sent = 0
+        # What `send` returns when there is nothing to wait for has a type that Granian does not export.
+        self.engine.ready_type = type(
+            self.proto.send({'type': 'http.response.start', 'status': status, 'headers': headers})
+        )
+        return True
+
+    def write(self, chunk: bytes) -> Any:
+        """Send a part; the awaitable is ready when there is room for the next."""
+        self.sent += len(chunk)
+        return self.proto.send({'type': 'http.response.body', 'body': chunk, 'more_body': True})
+
+    def end(self) -> None:
+        self.proto.send({'type': 'http.response.body', 'body': b'', 'more_body': False})
+        self._close_stream()
+
+    def abort(self) -> None:
+        """Break the connection off: the client sees an incomplete answer, never a shorter one.
+
+        Granian offers no way to end a chunked body in an error, so this shuts down the socket of the
+        peer's connection. Over HTTP/2 the connection's other streams end with it.
+        """
+        _shut_down(self.client)
+        self._close_stream()
+
+    def _close_stream(self) -> None:
+        if self.engine.streaming.pop(self, None) is not None:
+            self.finished = monotonic()
+            self._release_body()
+            if self.engine.log is not None:
+                self.engine.log(self)
+
+    def _release_body(self) -> None:
+        if self.body is not None:
+            self.body.close()
+            self.body = None
+
+    # -- waiting ---------------------------------------------------------------------------------
+
+    def when_gone(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once when the client goes (or, harmlessly, when the answer is complete).
+
+        Only after the request's body was read to its end, or for a request without one.
+        """
+        awaitable = self.proto.receive()
+
+        def look() -> None:
+            if awaitable.result()['type'] == 'http.disconnect':
+                callback()
+            elif not awaitable.result().get('more_body'):
+                self.when_gone(callback)  # that was the empty body of a request that has none
+
+        if _Wake(look).wait(awaitable):
+            look()
+
+    def on_service_thread(self, function: Callable[[], None]) -> None:
+        self.engine.dispatcher.submit(_call, function)
+
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, None], *, deadline: bool = True) -> None:
+        self.engine.loop.call_soon_threadsafe(self._start_task, coroutine, deadline)
+
+    def _start_task(self, coroutine: Coroutine[Any, Any, None], deadline: bool) -> None:
+        loop = self.engine.loop
+        task = loop.create_task(coroutine, context=Context())
+        self.engine.tasks.add(task)
+        task.add_done_callback(self.engine.tasks.discard)
+        self._task = task
+        self.when_gone(lambda: loop.call_soon_threadsafe(self._cancel_if_unanswered))
+
+    def _cancel_if_unanswered(self) -> None:
+        if self in self.engine.in_flight or self in self.engine.streaming:
+            self._task.cancel()
+
+    async def _completed(self, awaitable: Any) -> None:
+        """Wait on the event loop for one of Granian's awaitables."""
+        if type(awaitable) is self.engine.ready_type or awaitable.done():
+            return
+        loop = self.engine.loop
+        future = loop.create_future()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(_resolve, future)
+
+        if not _Wake(wake).wait(awaitable):
+            await future
+
+    async def asgi(self, application: Callable[..., Any], root_path: str) -> None:
+        raise NotImplementedError
+
+
+def _call(function: Callable[[], None]) -> None:
+    function()
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _shut_down(peer: tuple[str, int]) -> None:
+    """Shut down this process's connection to `peer` (both directions; the engine closes it)."""
+    for name in os.listdir('/dev/fd'):
+        try:
+            duplicate = os.dup(int(name))
+        except OSError:
+            continue  # closed meanwhile (the listing's own descriptor, or a connection)
+        try:
+            with socket.socket(fileno=duplicate) as connection:
+                if connection.type == socket.SOCK_STREAM and connection.getpeername()[:2] == peer:
+                    connection.shutdown(socket.SHUT_RDWR)
+                    return
+        except OSError:
+            continue  # not a socket, or not connected
+    log.debug('no connection to %s left to abort', peer)
+
+
+class _Stream:
+    """Sends an iterator's chunks at the client's pace: each step on whatever thread is there."""
+
+    __slots__ = ('chunks', 'exchange', 'gone', 'headers', 'last_write', 'quick', 'status')
+
+    def __init__(
+        self, exchange: DirectExchange, status: int, headers: RawHeaders, chunks: Iterator[bytes], quick: bool
+    ) -> None:
+        self.exchange = exchange
+        self.status = status
+        self.headers = headers
+        self.chunks = chunks
+        self.quick = quick
+        self.gone = False
+
+    def start(self) -> None:
+        if not self.exchange.begin(self.status, self.headers):
+            self._close()
+            return
+        self.exchange.when_gone(self._client_gone)
+        self.step()
+
+    def _client_gone(self) -> None:
+        self.gone = True  # seen by the next step; `send` completes at once when the client is gone
+
+    def resume(self) -> None:
+        if self.quick:
+            self.step()
+        else:
+            self.exchange.engine.dispatcher.resume(_call, self.step)
+
+    def step(self) -> None:
+        """Send until the client is slower than we are, the stream ends, or others wait for the thread."""
+        exchange, chunks = self.exchange, self.chunks
+        engine = exchange.engine
+        dispatcher, ready, streaming = engine.dispatcher, engine.ready_type, engine.streaming
+        began = monotonic()
+        while True:
+            if self.gone or exchange not in streaming:
+                self._close()
+                exchange._close_stream()
+                return
+            try:
+                chunk = next(chunks)
+            except StopIteration:
+                self._close()
+                exchange.end()
+                return
+            except BaseException:
+                log.exception('%s %s: the stream failed half-way', exchange.method, exchange.path)
+                exchange.abort()
+                return
+            if not chunk:
+                continue
+            streaming[exchange] = monotonic()
+            awaitable = exchange.write(chunk)
+            if type(awaitable) is not ready and not _Wake(self.resume).wait(awaitable):
+                return
+            streaming[exchange] = now = monotonic()
+            if not self.quick and dispatcher.waiting and now - began > STREAM_SLICE:
+                dispatcher.requeue(_call, self.step)
+                return
+
+    def _close(self) -> None:
+        close = getattr(self.chunks, 'close', None)
+        if close is not None:
+            try:
+                close()
+            except BaseException:
+                log.exception('%s %s: closing the stream failed', self.exchange.method, self.exchange.path)
+
+
+class _BodyReader:
+    """Receives a body without a thread, then hands the exchange on."""
+
+    __slots__ = ('active', 'exchange', 'keep', 'limit', 'then')
+
+    def __init__(
+        self, exchange: DirectExchange, limit: int, then: Callable[[DirectExchange], None], keep: bool = True
+    ) -> None:
+        self.exchange = exchange
+        self.limit = limit
+        self.then = then
+        self.keep = keep
+        self.active = monotonic()
+
+    def pump(self) -> None:
+        exchange = self.exchange
+        while True:
+            awaitable = exchange.proto.receive()
+            if not _Wake(lambda awaitable=awaitable: self._go_on(awaitable)).wait(awaitable):
+                return
+            if not self._take(awaitable.result()):
+                return
+
+    def _go_on(self, awaitable: Any) -> None:
+        if self._take(awaitable.result()):
+            self.pump()
+
+    def _take(self, message: dict[str, Any]) -> bool:
+        """Add a message; True when there is more to come."""
+        exchange = self.exchange
+        engine = exchange.engine
+        if message['type'] == 'http.disconnect':
+            engine.reading.pop(self, None)
+            engine.forget(exchange)
+            return False
+        chunk = message.get('body', b'')
+        self.limit -= len(chunk)
+        exchange.body_received += len(chunk)
+        if self.limit < 0:
+            engine.reading.pop(self, None)
+            if self.keep:
+                engine.refuse(exchange, 413, 'the body is larger than this service accepts', close=True)
+            return False
+        if self.keep and chunk:
+            assert exchange.body is not None
+            exchange.body.write(chunk)
+        self.active = monotonic()
+        if message.get('more_body'):
+            return True
+        engine.reading.pop(self, None)
+        self.then(exchange)
+        return False
+
+
+class GranianEngine:
+    """Serves a mount table in this worker process until `stop ()` (or the loop's end).
+
+    Shared: `in_flight` (requests without an answer yet), `streaming` (answers under way, with the time
+    of the last progress) and `reading` (bodies under way) are dicts that every thread changes by single
+    operations; whoever pops a request from `in_flight` is the one to answer it.
+    """
+
+    def __init__(
+        self,
+        table: MountTable,
+        settings: Settings,
+        loop: AbstractEventLoop,
+        access_log: Callable[[Exchange], None] | None,
+    ) -> None:
+        self.table = table
+        self.settings = settings
+        self.loop = loop
+        self.log = access_log
+        self.dispatcher = Dispatcher(settings.threads, settings.queue)
+        self.in_flight: dict[DirectExchange, None] = {}
+        self.streaming: dict[DirectExchange, float] = {}
+        self.reading: dict[_BodyReader, None] = {}
+        self.tasks: set[asyncio.Task[None]] = set()  # the loop's thread only
+        self.ready_type: type = type(None)
+        self._signal = WorkerSignal()
+        self._stopped = asyncio.Event()
+
+    # -- a request's way in ----------------------------------------------------------------------
+
+    def _schedule(self, watcher: Any) -> None:
+        """Called by Granian on one of its threads, once for each request."""
+        try:
+            scope = watcher.scope
+            if scope['type'] != 'http':
+                self._websocket(watcher)
+                return
+            exchange = DirectExchange(scope, watcher.proto, self)
+            self.in_flight[exchange] = None
+            try:
+                handler = self.table.find(exchange)
+            except BaseException:
+                log.exception('%s %s: no handler could be found', exchange.method, exchange.path)
+                self.refuse(exchange, 500)
+                return
+            fields = exchange.fields
+            if (
+                b'content-length' in fields
+                or b'transfer-encoding' in fields
+                or (scope['http_version'] == '2' and exchange.method not in _NO_BODY_METHODS)
+            ):
+                self._receive(exchange, handler)
+            elif handler.on_loop:
+                self._serve(exchange)
+            elif not self.dispatcher.admit(self._serve, exchange):
+                self._overloaded(exchange)
+        except BaseException:
+            log.exception('a request could not be dispatched')
+
+    def _receive(self, exchange: DirectExchange, handler: Any) -> None:
+        limit = handler.body_limit
+        if limit is None:
+            self._ready(exchange)
+            return
+        length = exchange.content_length
+        if length is not None and length > limit:
+            self.refuse(exchange, 413, f'the body may have {limit} bytes at most', close=True)
+            return
+        exchange.body = Body()
+        exchange.body_received = 0
+        if length == 0:
+            self._ready(exchange)
+            return
+        reader = _BodyReader(exchange, limit, self._ready)
+        self.reading[reader] = None
+        reader.pump()
+
+    def _ready(self, exchange: DirectExchange) -> None:
+        """The request is complete: run its handler."""
+        handler = exchange.handler
+        assert handler is not None
+        if handler.on_loop:
+            self._serve(exchange)
+        elif not self.dispatcher.admit(self._serve, exchange):
+            self._overloaded(exchange)
+
+    def _serve(self, exchange: DirectExchange) -> None:
+        try:
+            exchange.handler(exchange)  # type: ignore[misc]  # set by MountTable.find
+        except BaseException:
+            log.exception('%s %s: a handler failed', exchange.method, exchange.path)
+            self.refuse(exchange, 500)
+
+    def _websocket(self, watcher: Any) -> None:
+        watcher.proto.send({'type': 'websocket.close'})
+
+    # -- answers of the engine's own -------------------------------------------------------------
+
+    def refuse(self, exchange: DirectExchange, status: int, detail: str = '', close: bool = False) -> None:
+        """Answer with an error page, if the request has no answer yet."""
+        headers, body = error_answer(exchange, status, detail)
+        if close:
+            headers.append((b'connection', b'close'))
+        if exchange in self.streaming:
+            exchange.abort()
+            return
+        unread = close and exchange in self.in_flight
+        exchange.respond(status, headers, body)
+        if unread:
+            _BodyReader(exchange, LINGER_BYTES, self.forget, keep=False).pump()
+
+    def _overloaded(self, exchange: DirectExchange) -> None:
+        headers, body = error_answer(exchange, 503, 'the server is busy')
+        headers.append((b'retry-after', b'%d' % self.settings.retry_after))
+        exchange.respond(503, headers, body)
+
+    def forget(self, exchange: DirectExchange) -> None:
+        """The client went before an answer: nothing to send, nothing to log but the fact."""
+        if self.in_flight.pop(exchange, _NOT_IN_FLIGHT) is not _NOT_IN_FLIGHT:
+            exchange.status, exchange.sent, exchange.finished = 499, 0, monotonic()
+            exchange._release_body()
+            if self.log is not None:
+                self.log(exchange)
+
+    def _watch(self) -> None:
+        """Once a second on the loop: give up what took too long."""
+        now = monotonic()
+        late = now - self.settings.request_timeout
+        for reader in list(self.reading):
+            if now - reader.active > self.settings.network_timeout:
+                self.reading.pop(reader, None)
+                self.refuse(reader.exchange, 408, 'the body did not arrive in time', close=True)
+        reading = {reader.exchange for reader in list(self.reading)}
+        for exchange in list(self.in_flight):
+            if exchange.started < late and exchange not in reading:
+                log.error(
+                    '%s %s: no answer within %g s',
+                    exchange.method,
+                    exchange.path,
+                    self.settings.request_timeout,
+                )
+                self._overloaded(exchange)
+                task = getattr(exchange, '_task', None)
+                if task is not None:
+                    task.cancel()
+        stalled = now - max(self.settings.network_timeout, 60)
+        for exchange, progress in list(self.streaming.items()):
+            if progress < stalled and not self._waits_for_service(exchange):
+                log.warning('%s %s: the client takes no data', exchange.method, exchange.path)
+                exchange.abort()
+        self.loop.call_later(1.0, self._watch)
+
+    def _waits_for_service(self, exchange: DirectExchange) -> bool:
+        return False
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def start(self, listener: socket.socket) -> None:
+        """Begin to accept on `listener` (bound and listening; it stays the caller's to close)."""
+        settings = self.settings
+        scheduler = _Scheduler(self.loop)
+        scheduler._schedule_fn = self._schedule
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < hard:
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+                soft = hard
+            except (ValueError, OSError):
+                pass
+        connections = max(256, min(soft, 65536) - 256)
+        certificate: tuple[bool, str | None, str | None, str | None] = (False, None, None, None)
+        if settings.certfile is not None:
+            keyfile = settings.keyfile or settings.certfile
+            certificate = (True, settings.certfile, tls.as_pkcs8(keyfile, settings.key_password), None)
+        family_unix = listener.family == socket.AF_UNIX
+        worker = ASGIWorker(
+            1,
+            (None, SocketHolder(os.dup(listener.fileno()), family_unix, settings.backlog)),
+            None,
+            1,
+            settings.threads + HEADROOM,
+            settings.threads + HEADROOM,
+            30,
+            connections,
+            'auto',
+            HTTP1Settings(
+                header_read_timeout=int(settings.keep_alive * 1000), max_buffer_size=8192 + 4096 * 100
+            ),
+            HTTP2Settings(),
+            True,
+            None,
+            *certificate,
+            'tls1.2',
+            None,
+            [],
+            False,
+            (None, None),
+        )
+        self._signal.add_cb(lambda: self.loop.call_soon_threadsafe(self._stopped.set))
+        serve = worker.serve_mtr_uds if family_unix else worker.serve_mtr
+        serve(scheduler, _InlineLoop(), self._signal)
+        if certificate[2] not in (None, settings.keyfile, settings.certfile):
+            os.unlink(certificate[2])  # type: ignore[arg-type]  # a converted copy of the key, read by now
+        self.loop.call_later(1.0, self._watch)
+
+    async def stop(self) -> bool:
+        """Accept no more, let requests in flight finish; True when all did within the drain time."""
+        self._signal.set()
+        try:
+            await asyncio.wait_for(self._stopped.wait(), self.settings.drain_timeout)
+        except TimeoutError:
+            for task in list(self.tasks):
+                task.cancel()
+            return False
+        finally:
+            self.dispatcher.close()
+        return True
+
+
+class _Scheduler(CallbackScheduler):  # type: ignore[misc]  # Granian ships no types for it
+    """Granian's scheduler with nothing but our function in it."""
+
+    __slots__ = ()
+
+    def __new__(cls, loop: AbstractEventLoop) -> _Scheduler:
+        return super().__new__(cls, loop, None, None, None, None)  # type: ignore[no-any-return]
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        super().__init__()

@@ -1,0 +1,276 @@
+"""Where log lines go and how they look (SPEC B.8).
+
+Three streams: `request` (one line an answer), `app` (what services log and their tracebacks) and
+`server` (the engine's own). Without `skitai.enable_file_logging` all go to standard output.
+
+The access log costs a request one `deque.append`: the exchange itself is queued, and a thread of its own
+formats and writes what has come in, at most 0.1 s later. It holds at most `_QUEUE` lines: when the
+writer can't keep up (a stalled disk or pipe), further lines are dropped and their number is logged.
+
+One text line: the combined log format, then what the engine adds:
+
+    client - user [time] "method target HTTP/version" status bytes "referer" "agent" ms in gtxid ltxid worker
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import logging.handlers
+import os
+import secrets
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import IO, Any
+
+from .config import Settings
+from .exchange import Exchange
+
+_QUEUE = 65536
+_INTERVAL = 0.1
+
+_ids = itertools.count(1000)
+_process = ''
+
+
+def transaction_of(exchange: Exchange) -> tuple[str, str]:
+    """The request's (global, local) transaction ids, made at first use.
+
+    The global id is the caller's `X-Gtxn-Id` where it sent a sound one (it ends up in logs: letters,
+    digits, '-', '_' and '.', at most 64), else a new one.
+    """
+    if exchange.transaction is None:
+        global _process
+        if not _process:
+            _process = secrets.token_hex(4)
+        local = str(next(_ids))
+        given = exchange.header(b'x-gtxn-id')
+        if given is not None and len(given) <= 64 and given.translate(None, b'-_.').isalnum():
+            exchange.transaction = given.decode('ascii', 'replace'), local
+        else:
+            exchange.transaction = f'{_process}-{local}', local
+    return exchange.transaction
+
+
+def _escape(value: bytes | str | None) -> str:
+    """A header's text without anything that could break or forge a line."""
+    if not value:
+        return '-'
+    text = value.decode('utf-8', 'backslashreplace') if isinstance(value, bytes) else value
+    if not text.isprintable() or '"' in text or '\\' in text:
+        text = ''.join(
+            c
+            if c.isprintable() and c not in '"\\'
+            else c.encode('unicode_escape').decode()
+            if c != '"'
+            else '\\"'
+            for c in text
+        )
+    return text
+
+
+class AccessLog:
+    """Formats and writes answers. `append` is the hot path's part: a bound `deque.append`."""
+
+    def __init__(
+        self, stream: IO[str] | None, handler: logging.Handler | None, settings: Settings, worker: str
+    ):
+        self._stream = stream
+        self._handler = handler
+        self._json = settings.log_format == 'json'
+        self._worker = worker
+        self._off = tuple(pattern for pattern in settings.log_off)
+        self._queue: deque[Exchange] = deque()
+        self.append = self._queue.append
+        self._wake = threading.Event()
+        self._stop = False
+        self._second = -1
+        self._stamp = ''
+        self._thread = threading.Thread(target=self._write_for_ever, name='access-log', daemon=True)
+        # Wall-clock time of a monotonic reading, fixed at start: lines stay in order over clock changes.
+        self._offset = time.time() - time.monotonic()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what is queued and stop; waits two seconds at most for a stalled sink."""
+        self._stop = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(2)
+
+    def _write_for_ever(self) -> None:
+        while not self._stop:
+            self._wake.wait(_INTERVAL)
+            self.flush()
+        self.flush()
+
+    def flush(self) -> None:
+        """Write all lines queued by now (the writer's thread; tests call it after `close`)."""
+        queue = self._queue
+        dropped = 0
+        while len(queue) > _QUEUE:
+            try:
+                queue.popleft()
+            except IndexError:
+                break
+            dropped += 1
+        while queue:
+            lines = []
+            for _ in range(min(len(queue), 256)):
+                exchange = queue.popleft()
+                if self._off and self._silenced(exchange):
+                    continue
+                try:
+                    lines.append(self.format(exchange))
+                except Exception as error:
+                    lines.append(f'- an access log line could not be written: {error!r}')
+            self._emit(lines)
+        if dropped:
+            logging.getLogger('skitai.server').warning('%d access log lines were dropped', dropped)
+
+    def _emit(self, lines: list[str]) -> None:
+        if not lines:
+            return
+        try:
+            if self._handler is not None:
+                for line in lines:
+                    self._handler.handle(logging.makeLogRecord({'msg': line, 'levelno': logging.INFO}))
+            elif self._stream is not None:
+                self._stream.write('\n'.join(lines) + '\n')
+                self._stream.flush()
+        except (OSError, ValueError):
+            pass  # the reader of our standard output is gone: serving goes on
+
+    def _silenced(self, exchange: Exchange) -> bool:
+        path = exchange.path
+        return any(
+            path.endswith(pattern[1:]) if pattern.startswith('*') else path.startswith(pattern)
+            for pattern in self._off
+        )
+
+    def format(self, exchange: Exchange) -> str:
+        """One line for a finished exchange."""
+        fields = exchange.fields
+        gtxid, ltxid = transaction_of(exchange)
+        milliseconds = (exchange.finished - exchange.started) * 1000
+        received = getattr(exchange, 'body_received', 0)
+        if self._json:
+            return json.dumps(
+                {
+                    'time': self._time(exchange, iso=True),
+                    'client': exchange.client[0],
+                    'user': exchange.user_name,
+                    'method': exchange.method,
+                    'target': exchange.target,
+                    'version': exchange.http_version,
+                    'status': exchange.status,
+                    'bytes': exchange.sent,
+                    'referer': _text_or_none(fields.get(b'referer')),
+                    'agent': _text_or_none(fields.get(b'user-agent')),
+                    'ms': round(milliseconds, 3),
+                    'bytes_in': received,
+                    'gtxid': gtxid,
+                    'ltxid': ltxid,
+                    'worker': self._worker,
+                },
+                ensure_ascii=False,
+            )
+        return (
+            f'{exchange.client[0] or "-"} - {_escape(exchange.user_name)} [{self._time(exchange)}] '
+            f'"{exchange.method} {_escape(exchange.target)} HTTP/{exchange.http_version}" '
+            f'{exchange.status} {exchange.sent} "{_escape(fields.get(b"referer"))}" '
+            f'"{_escape(fields.get(b"user-agent"))}" {milliseconds:.3f} {received} {gtxid} {ltxid} {self._worker}'
+        )
+
+    def _time(self, exchange: Exchange, iso: bool = False) -> str:
+        moment = exchange.started + self._offset
+        second = int(moment)
+        if second != self._second:  # formatted once a second, not once a line
+            self._second = second
+            local = time.localtime(second)
+            self._stamp = time.strftime(
+                '%Y-%m-%dT%H:%M:%S%z' if self._json else '%d/%b/%Y:%H:%M:%S %z', local
+            )
+        return self._stamp
+
+
+def _text_or_none(value: bytes | None) -> str | None:
+    return value.decode('utf-8', 'backslashreplace') if value else None
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            'time': time.strftime('%Y-%m-%dT%H:%M:%S%z', time.localtime(record.created)),
+            'level': record.levelname.lower(),
+            'logger': record.name,
+            'message': record.getMessage(),
+        }
+        for key in ('category', 'gtxid', 'ltxid'):
+            value = getattr(record, key, None)
+            if value is not None:
+                entry[key] = value
+        if record.exc_info:
+            entry['traceback'] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+class _Rotating(logging.handlers.TimedRotatingFileHandler):
+    """Shared by several processes: reopened when another process has rotated the file."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            stat = os.stat(self.baseFilename)
+            if self.stream is not None:
+                ours = os.fstat(self.stream.fileno())
+                if (stat.st_dev, stat.st_ino) != (ours.st_dev, ours.st_ino):
+                    self.stream.close()
+                    self.stream = self._open()
+        except OSError:
+            pass
+        super().emit(record)
+
+
+def _file_handler(directory: Path, name: str, when: str) -> logging.Handler:
+    return _Rotating(directory / name, when=when, backupCount=30, encoding='utf-8', delay=True)
+
+
+def setup(settings: Settings, worker: str) -> AccessLog | None:
+    """Configure this process's logging; the access log (not started) or None where it is off.
+
+    Other libraries' loggers go where 'app' goes, from WARNING up (INFO with `--devel`).
+    """
+    text = logging.Formatter('%(asctime)s %(levelname)s [%(name)s] %(message)s')
+    formatter = _JsonFormatter() if settings.log_format == 'json' else text
+    access_handler: logging.Handler | None = None
+    if settings.log_dir is None:
+        app: logging.Handler = logging.StreamHandler(sys.stdout)
+        server = app
+    else:
+        directory = Path(settings.log_dir)
+        directory.mkdir(parents=True, exist_ok=True)
+        app = _file_handler(directory, 'app.log', 'midnight')
+        server = _file_handler(directory, 'server.log', 'W0')
+        access_handler = _file_handler(directory, 'request.log', 'midnight')
+        access_handler.setFormatter(logging.Formatter('%(message)s'))
+        server.setFormatter(formatter)
+    app.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [app]
+    root.setLevel(logging.INFO if settings.devel else logging.WARNING)
+    for name, handler in (('skitai', server), ('atila', app)):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    for name in ('granian', '_granian', 'asyncio'):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if not settings.access_log:
+        return None
+    return AccessLog(None if access_handler else sys.stdout, access_handler, settings, worker)

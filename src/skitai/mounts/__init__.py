@@ -1,0 +1,1 @@
+"""What can be mounted: each kind answers an `Exchange`; the table finds which one."""

@@ -1,0 +1,93 @@
+"""A worker process: one event loop in its main thread, one engine, the apps.
+
+It lives between the master's fork and its own `os._exit`. Exit codes: 0 stopped, 2 an app could not be
+loaded (the master then stops instead of starting it again and again, SPEC B.7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import grp
+import logging
+import os
+import pwd
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+import uvloop
+
+from . import logs
+from .config import Settings
+from .engine.granian import GranianEngine
+from .mounting import Mounts
+
+EXIT_APP_FAILED = 2
+
+log = logging.getLogger('skitai.server')
+
+
+def serve(
+    mounts: Mounts,
+    settings: Settings,
+    listener: socket.socket,
+    index: int,
+    on_ready: Callable[[], None],
+    lifeline: int | None,
+) -> int:
+    """Serve until SIGTERM, SIGINT or the master's death (the end of `lifeline`); the exit code."""
+    access_log = logs.setup(settings, f'W{index}')
+    _drop_privileges(settings)
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        table = mounts.build(settings)
+    except BaseException:
+        log.exception('worker %d: an app could not be mounted', index)
+        _flush()
+        return EXIT_APP_FAILED
+    engine = GranianEngine(table, settings, loop, access_log.append if access_log is not None else None)
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        loop.add_signal_handler(signum, stop.set)
+    if lifeline is not None:
+        loop.add_reader(lifeline, stop.set)
+    if access_log is not None:
+        access_log.start()
+    engine.start(listener)
+    loop.call_soon(on_ready)
+    loop.run_until_complete(_until(stop, engine, settings, lifeline))
+    mounts.umount()
+    if access_log is not None:
+        access_log.close()
+    _flush()
+    return 0
+
+
+async def _until(
+    stop: asyncio.Event, engine: GranianEngine, settings: Settings, lifeline: int | None
+) -> None:
+    await stop.wait()
+    if lifeline is not None:
+        asyncio.get_running_loop().remove_reader(lifeline)
+    if not await engine.stop():
+        log.warning('requests in flight were cancelled after %g s', settings.drain_timeout)
+
+
+def _drop_privileges(settings: Settings) -> None:
+    if settings.group is not None:
+        os.setgid(grp.getgrnam(settings.group).gr_gid)
+    if settings.user is not None:
+        user = pwd.getpwnam(settings.user)
+        os.initgroups(settings.user, user.pw_gid)
+        if settings.group is None:
+            os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()

@@ -1,0 +1,43 @@
+"""Serves a mount table on the real engine, in a process of its own: run by the fixture `serve` (conftest).
+
+    serve_mounts.py DIRECTORY MODULE:FUNCTION DESCRIPTOR ARGUMENTS SETTINGS [UID]
+
+DIRECTORY is put on the path, FUNCTION makes the table from ARGUMENTS (JSON), DESCRIPTOR is a listening
+socket, SETTINGS (JSON) are fields of `skitai.config.Settings`. It becomes the user UID when
+everything is imported (the interpreter may be out of that user's reach). Ends at SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+
+import uvloop
+
+from skitai.config import Settings
+from skitai.engine.granian import GranianEngine
+
+
+def main(directory: str, target: str, descriptor: str, arguments: str, settings: str, uid: str = '') -> None:
+    sys.path.insert(0, directory)
+    module, _, function = target.partition(':')
+    table = getattr(importlib.import_module(module), function)(**json.loads(arguments))
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    engine = GranianEngine(table, Settings(**json.loads(settings)), loop, None)
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    if uid:
+        os.setuid(int(uid))
+    engine.start(socket.socket(fileno=int(descriptor)))
+    loop.run_until_complete(stop.wait())
+    loop.run_until_complete(engine.stop())
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
