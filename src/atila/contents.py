@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from xmlrpc.client import dumps as xml_dumps
 
 from skitai.errorpage import accepts
@@ -98,7 +98,7 @@ class File:
 
     def __init__(
         self,
-        path_or_file: str | os.PathLike[str] | IO[bytes],
+        path_or_file: str | os.PathLike[str] | BinaryIO,
         mimetype: str = 'application/octet-stream',
         filename: str | None = None,
     ) -> None:
@@ -135,7 +135,7 @@ def _sender_for(content: Any) -> Callable[[Was, Any], None]:
         if isinstance(content, kind):
             return sender
     if hasattr(type(content), '__respond__'):
-        return lambda was, content: content.__respond__(was)  # type: ignore[no-any-return]
+        return _send_itself
     if callable(getattr(content, 'read', None)):
         return _send_reader
     if callable(getattr(content, 'more', None)):
@@ -145,6 +145,10 @@ def _sender_for(content: Any) -> Callable[[Was, Any], None]:
     if hasattr(type(content), '__anext__'):
         return _send_async
     return _refuse
+
+
+def _send_itself(was: Was, content: Any) -> None:
+    content.__respond__(was)
 
 
 def send_bytes(was: Was, body: bytes, text: bool = False) -> None:

@@ -6,8 +6,8 @@ import contextlib
 import ipaddress
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
+from skitai.mounts.wsgi import make_environ
 from skitai.preference import AttributeDict
 
 from . import bodies
@@ -83,7 +83,8 @@ class Request:
                 return str(forwarded)
         return self._exchange.scheme
 
-    get_scheme = lambda self: self.scheme  # noqa: E731
+    def get_scheme(self) -> str:
+        return self.scheme
 
     def split_uri(self) -> tuple[str, str | None, str | None, str | None]:
         """(path, params, query, fragment): params begins with ';', query with '?', fragment with '#'.
@@ -156,7 +157,8 @@ class Request:
             return str(forwarded)
         return str(self.get_header('host', ''))
 
-    get_host = lambda self: self.host  # noqa: E731
+    def get_host(self) -> str:
+        return self.host
 
     @property
     def referer(self) -> str | None:
@@ -240,7 +242,8 @@ class Request:
     @property
     def PARAMS(self) -> dict[str, Any]:
         """The path's parameters."""
-        return self._was.endpoint.path_arguments(self._exchange)
+        found: dict[str, Any] = self._was.endpoint.path_arguments(self._exchange)
+        return found
 
     @property
     def URL(self) -> dict[str, Any]:
@@ -270,7 +273,8 @@ class Request:
     @property
     def DEFAULT(self) -> dict[str, Any]:
         """The service's default values."""
-        return self._was.endpoint.signature.defaults
+        defaults: dict[str, Any] = self._was.endpoint.signature.defaults
+        return defaults
 
     @property
     def args(self) -> dict[str, Any]:
@@ -299,9 +303,19 @@ class Request:
             if body is not None:
                 self._form, self._json = bodies.parse(body, str(self.get_header('content-type', '')))
 
-    form = lambda self: self.FORM  # noqa: E731
-    json = lambda self: self.JSON  # noqa: E731
-    dict = lambda self: self.args  # noqa: E731
+    def form(self) -> dict[str, Any] | None:
+        """FORM, as a call."""
+        return self.FORM
+
+    def json(self) -> Any:
+        """JSON, as a call."""
+        return self.JSON
+
+    if not TYPE_CHECKING:  # as a name of the class it would hide the type from the annotations
+
+        def dict(self):
+            """`args`, as a call."""
+            return self.args
 
     # -- the body (RQ-13) -------------------------------------------------------------------------
 
@@ -337,35 +351,6 @@ class Request:
     def env(self) -> dict[str, Any]:
         """The WSGI environ (RQ-06)."""
         if '_env' not in self.__dict__:
-            self._env = _environ(self)
+            settings = self._was.app.settings
+            self._env = make_environ(self._exchange, settings.workers > 1)
         return self._env
-
-
-def _environ(request: Request) -> dict[str, Any]:
-    exchange = request._exchange
-    body = exchange.body
-    script_name = exchange.mount.point if exchange.mount is not None else ''
-    host, _, port = request.host.rpartition(':') if ':' in request.host else (request.host, '', '')
-    environ: dict[str, Any] = {
-        'REQUEST_METHOD': exchange.method,
-        'SCRIPT_NAME': script_name,
-        'PATH_INFO': unquote(exchange.raw_path.decode('latin-1'), 'latin-1')[len(script_name) :],
-        'QUERY_STRING': exchange.query_string.decode('latin-1'),
-        'REQUEST_URI': exchange.target,
-        'SERVER_NAME': host,
-        'SERVER_PORT': port or ('443' if exchange.scheme == 'https' else '80'),
-        'SERVER_PROTOCOL': f'HTTP/{exchange.http_version}',
-        'SERVER_SOFTWARE': 'Skitai',
-        'REMOTE_ADDR': exchange.client[0],
-        'wsgi.version': (1, 0),
-        'wsgi.url_scheme': exchange.scheme,
-        'wsgi.multithread': True,
-        'wsgi.multiprocess': True,
-        'wsgi.run_once': False,
-        'wsgi.input': body.open() if body is not None else None,
-    }
-    for name in exchange.fields:
-        value = (exchange.header(name) or b'').decode('latin-1')
-        key = name.decode('latin-1').upper().replace('-', '_')
-        environ[key if key in ('CONTENT_TYPE', 'CONTENT_LENGTH') else f'HTTP_{key}'] = value
-    return environ

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import html
 import logging
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from skitai.errorpage import error_content
 from skitai.logs import transaction_of
 
-from . import urls
-from .contents import API, File, MountedFile
+from . import contents, urls
 from .errors import HTTPError, current_traceback, parse_status
 from .request import Request
 from .response import HeadersLike, Response
@@ -80,9 +79,9 @@ class Was:
 
     # -- contents (SPEC chapter 30) ---------------------------------------------------------------
 
-    def API(self, *args: Any, **values: Any) -> API:
+    def API(self, *args: Any, **values: Any) -> contents.API:
         """A dict as JSON (or XML): `was.API ('201 Created', {'id': 1}, name = 'x')`, each part optional."""
-        return API(self, *args, **values)
+        return contents.API(self, *args, **values)
 
     def Fault(
         self,
@@ -106,26 +105,26 @@ class Was:
 
     def File(
         self,
-        path_or_file: str | os.PathLike[str] | IO[bytes],
+        path_or_file: str | os.PathLike[str] | BinaryIO,
         mimetype: str = 'application/octet-stream',
         filename: str | None = None,
-    ) -> File:
+    ) -> contents.File:
         """A file; with `filename` as a download of that name. Missing: 404."""
-        return File(path_or_file, mimetype, filename)
+        return contents.File(path_or_file, mimetype, filename)
 
-    def MountedFile(self, url_path: str) -> MountedFile:
+    def MountedFile(self, url_path: str) -> contents.MountedFile:
         """The file that is served at the URL path `url_path` (below '/')."""
-        return MountedFile(url_path)
+        return contents.MountedFile(url_path)
 
     Mounted = MountedFile
 
-    def Static(self, uri: str) -> MountedFile:
+    def Static(self, uri: str) -> contents.MountedFile:
         """The static file `uri`, relative to STATIC_URL; a leading '/' makes it an absolute URL path."""
-        return MountedFile(self.static(uri))
+        return contents.MountedFile(self.static(uri))
 
-    def Media(self, uri: str) -> MountedFile:
+    def Media(self, uri: str) -> contents.MountedFile:
         """The media file `uri`, relative to MEDIA_URL."""
-        return MountedFile(self.media(uri))
+        return contents.MountedFile(self.media(uri))
 
     def redirect(
         self, url: str, status: str = '302 Object Moved', body: Any = None, headers: HeadersLike = None

@@ -19,6 +19,9 @@ from typing import Any
 from .config import Settings
 from .context import was
 from .mounting import Mounts
+
+# Not made later: `options` is the module's name too, and importing it would put the module in its place.
+from .options import add_option, get_option, options
 from .preference import Preference, abspath, getswd
 
 __all__ = [
@@ -57,7 +60,7 @@ preference = pref = Preference
 joinpath = abspath
 
 #: Made when first asked for: a launch script that needs neither pays for neither.
-_LATER = {'test_client': 'testing', 'add_option': 'options', 'get_option': 'options', 'options': 'options'}
+_LATER = {'test_client': 'testing'}
 
 
 def __getattr__(name: str) -> Any:

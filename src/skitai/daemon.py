@@ -30,6 +30,8 @@ from typing import IO
 from . import launch
 from .config import Settings
 
+#: State of daemons of root.
+SYSTEM_DIR = Path('/var/run/skitai')
 #: A server that does not serve within so many seconds has failed.
 START_TIMEOUT = 30.0
 #: What `stop` waits beyond the time that requests in flight have to finish.
@@ -58,12 +60,8 @@ class AlreadyRunning(DaemonError):
 
     def __init__(self, pid: int | None) -> None:
         self.pid = pid
-        how = (
-            'in the foreground'
-            if pid is None
-            else f'in the background (pid {pid}): use the command stop first'
-        )
-        super().__init__(f'this server runs already, {how}')
+        where = 'in the foreground' if pid is None else f'in the background (pid {pid}); end it with stop'
+        super().__init__(f'this server runs already, {where}')
 
 
 # -- where the state is --------------------------------------------------------------------------
@@ -82,7 +80,7 @@ def run_dir(name: str | None, script: Path) -> Path:
         base.mkdir(parents=True, exist_ok=True)
         return _private(base / leaf)
     try:
-        home = Path('/var/run/skitai') if os.geteuid() == 0 else Path('~/.local/state/skitai').expanduser()
+        home = SYSTEM_DIR if os.geteuid() == 0 else Path('~/.local/state/skitai').expanduser()
         home.parent.mkdir(parents=True, exist_ok=True)
         return _private(_private(home) / leaf)
     except NotPrivate:
@@ -303,12 +301,20 @@ def _launch(argv: Sequence[str], pidfile: Path, log: IO[bytes]) -> tuple[subproc
             failure = None
             break
         if exited is not None or pipe.ended:
-            failure = 'it ended' if exited is None else f'it ended with exit code {exited}'
+            failure = f'it ended with {_exit_of(process)}'
             break
     else:
         failure = f'it did not serve within {START_TIMEOUT:g} s'
     pipe.close()
     return process, failure
+
+
+def _exit_of(process: subprocess.Popen[bytes]) -> str:
+    """How a server ended whose pipe has ended: that happens a moment before the process is gone."""
+    try:
+        return f'exit code {process.wait(_SETTLE)}'
+    except subprocess.TimeoutExpired:
+        return 'no word'
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

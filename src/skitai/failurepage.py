@@ -26,6 +26,8 @@ _TIMEOUT = 5.0
 #: After the answer the rest of a request is read so long and so far, so that the client gets to read the
 #: answer (closing a socket with unread data resets the connection).
 _LINGER, _LINGER_BYTES = 0.5, 1 << 20
+#: How often the accepting thread looks whether it is to stop.
+_STOP_POLL = 0.02
 #: Connections at a time; one more is closed at once.
 _MAX_CONNECTIONS = 64
 
@@ -59,9 +61,7 @@ class FailureServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._tls = _tls_context(settings)
         self._connections: set[socket.socket] = set()
         self._changing = threading.Lock()
-        self._thread = threading.Thread(
-            target=self.serve_forever, args=(0.02,), name='failure-page', daemon=True
-        )
+        self._thread = threading.Thread(target=self.serve_forever, args=(_STOP_POLL,), daemon=True)
         self._thread.start()
 
     def close(self) -> None:

@@ -37,23 +37,10 @@ _LATER = ('install', 'update', 'uninstall', 'remove', '--nginx-conf')
 
 #: Names that a custom option cannot take, as they are written without dashes.
 _RESERVED = frozenset(
-    {
-        *(
-            'h',
-            'help',
-            'd',
-            'devel',
-            'deploy',
-            'address',
-            'ip',
-            'port',
-            'workers',
-            'threads',
-            'user',
-            'group',
-        ),
-        *('disable-static', 'log-format', 'nginx-conf'),
-    }
+    (
+        *('h', 'help', 'd', 'devel', 'deploy', 'address', 'ip', 'port', 'workers'),
+        *('threads', 'user', 'group', 'disable-static', 'log-format', 'nginx-conf'),
+    )
 )
 
 _DEPLOYMENT = re.compile(r'[A-Za-z0-9_.-]+')
@@ -219,9 +206,7 @@ def _deployment(text: str) -> str:
     import argparse
 
     if not _DEPLOYMENT.fullmatch(text):
-        raise argparse.ArgumentTypeError(
-            f"a name of letters, digits, '_', '-' and '.' is needed, not {text!r}"
-        )
+        raise argparse.ArgumentTypeError(f"letters, digits, '_', '-' and '.' are allowed, not {text!r}")
     if text == 'DEVEL':
         raise argparse.ArgumentTypeError('use --devel')
     return text

@@ -57,6 +57,7 @@ class Preference:
     """
 
     config: AttributeDict
+    _plan: _Plan
 
     def __init__(self, preset: bool = False, path: str | None = None, **config: Any) -> None:
         """`preset`: begin with the default configuration visible in `config`. `path` goes first on
@@ -128,7 +129,7 @@ class Preference:
     @property
     def plan(self) -> _Plan:
         """What the methods above have collected (for the engine and the framework)."""
-        return self._plan  # type: ignore[no-any-return]
+        return self._plan
 
 
 class _Plan:

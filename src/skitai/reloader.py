@@ -142,21 +142,19 @@ class _Supervisor:
         self._known = set(directories)
         self._rewatch = False
         for changes in _changes(directories):
-            changed = any([self._matters(kind, path) for kind, path in changes])
+            self._note_new_directories(changes)
             # Files that came with a new directory were there before it was watched.
-            changed = changed or any(map(_has_python, appeared))
+            changed = any(path.endswith('.py') for _, path in changes) or any(map(_has_python, appeared))
             appeared.clear()
             self._tick(changed)
             if self._rewatch or self._endings:
                 return
 
-    def _matters(self, kind: watchfiles.Change, path: str) -> bool:
-        if path.endswith('.py'):
-            return True
-        if kind == watchfiles.Change.added and os.path.isdir(path) and not _is_unwatched(path):
-            self._known = {d for d in self._known if d != path and not d.startswith(path + os.sep)}
-            self._rewatch = True
-        return False
+    def _note_new_directories(self, changes: Iterable[tuple[watchfiles.Change, str]]) -> None:
+        for kind, path in changes:
+            if kind == watchfiles.Change.added and os.path.isdir(path) and not _is_unwatched(path):
+                self._known = {d for d in self._known if d != path and not d.startswith(path + os.sep)}
+                self._rewatch = True
 
     def _add_roots(self, reported: Iterable[str]) -> None:
         roots = {os.path.realpath(path) for path in reported}
@@ -216,10 +214,8 @@ def _directories(roots: Iterable[str]) -> list[str]:
             continue
         found[directory] = None
         with contextlib.suppress(OSError), os.scandir(directory) as entries:
-            below = sorted(
-                e.path for e in entries if e.is_dir(follow_symlinks=False) and not _is_unwatched(e.path)
-            )
-            waiting.extend(below)
+            below = sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
+            waiting.extend(path for path in below if not _is_unwatched(path))
     return list(found)
 
 

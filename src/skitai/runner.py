@@ -251,11 +251,11 @@ class Master:
                 self._worker_died(pid, code)
 
     def _worker_died(self, pid: int, code: int) -> None:
-        for index, one in self.workers.items():
-            if one is not None and one.pid == pid:
-                break
-        else:
-            return
+        index = next((i for i, w in self.workers.items() if w is not None and w.pid == pid), None)
+        if index is None:
+            return  # somebody else's child (a dry run that was given up)
+        one = self.workers[index]
+        assert one is not None
         if one.ready_pipe >= 0:
             self._read_ready(index, one) if _has_data(one.ready_pipe) else os.close(one.ready_pipe)
         self.workers[index] = None

@@ -1,4 +1,4 @@
-"""A fixture that serves a mount table on the real engine, on a free loopback port."""
+"""A fixture that serves a mount table on the real engine (`serve_mounts.py`), on a free loopback port."""
 
 from __future__ import annotations
 
@@ -19,21 +19,17 @@ HERE = Path(__file__).parent
 DEADLINE = 20.0
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
-    """The first true value of `condition ()`; a failure naming `what` when time is up."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > end:
-            pytest.fail(f'not within {seconds:g} s: {what}')
-        time.sleep(0.01)
-    return value
-
-
 class Server:
     """A serving process. `log ()` is what it wrote to standard error so far."""
 
     def __init__(
-        self, target: str, arguments: dict[str, Any], settings: dict[str, Any], log: Path, user: int | None
+        self,
+        target: str,
+        arguments: dict[str, Any],
+        settings: dict[str, Any],
+        log: Path,
+        user: int | None,
+        engine: str = 'granian',
     ):
         file, _, function = target.partition(':')
         listener = socket.socket()
@@ -42,7 +38,8 @@ class Server:
             listener.bind(('127.0.0.1', 0))
             listener.listen(256)
             self.port: int = listener.getsockname()[1]
-            command = [sys.executable, str(HERE / 'serve_mounts.py'), os.path.dirname(file)]
+            script = 'serve_mounts.py' if engine == 'granian' else 'serve_asgi.py'
+            command = [sys.executable, str(HERE / script), os.path.dirname(file)]
             command += [f'{Path(file).stem}:{function}', str(listener.fileno())]
             command += [json.dumps(arguments), json.dumps({'access_log': False, **settings})]
             command += [] if user is None else [str(user)]
@@ -83,6 +80,16 @@ class Server:
                 found.append(name)
         return found
 
+    @staticmethod
+    def wait_until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
+        """The first true value of `condition ()`; a failure naming `what` when time is up."""
+        end = time.monotonic() + seconds
+        while not (value := condition()):
+            if time.monotonic() > end:
+                pytest.fail(f'not within {seconds:g} s: {what}')
+            time.sleep(0.01)
+        return value
+
     def wait_until_answering(self) -> None:
         def answers() -> bool:
             if self.process.poll() is not None:
@@ -93,7 +100,7 @@ class Server:
                 return False
             return True
 
-        wait_until(answers, 'an answer')
+        self.wait_until(answers, 'an answer')
 
     def stop(self) -> None:
         self.process.terminate()
@@ -109,15 +116,21 @@ class Server:
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
     """`serve ('/path/site.py:function', settings = {...}, **arguments)` starts a server for a module's tests.
 
-    The function makes a MountTable of the arguments (what JSON can hold); `user` runs it as that uid.
+    The function makes a MountTable of the arguments (what JSON can hold); `user` runs it as that uid;
+    `engine` is 'granian' (ours) or 'asgi' (as an ASGI application under uvicorn).
     """
     servers: list[Server] = []
 
     def start(
-        target: str, *, settings: dict[str, Any] | None = None, user: int | None = None, **arguments: Any
+        target: str,
+        *,
+        settings: dict[str, Any] | None = None,
+        user: int | None = None,
+        engine: str = 'granian',
+        **arguments: Any,
     ) -> Server:
         log = tmp_path_factory.mktemp('server') / 'stderr'
-        server = Server(target, arguments, settings or {}, log, user)
+        server = Server(target, arguments, settings or {}, log, user, engine)
         servers.append(server)
         server.wait_until_answering()
         return server

@@ -74,6 +74,13 @@ class Dispatcher:
                     self._executor = ThreadPoolExecutor(self.threads, 'service')
                 self._executor.submit(self._take_waiting)
 
+    def offer(self, job: Job, argument: Any) -> bool:
+        """Like `admit` on a thread that must not block (the loop): another one runs the job."""
+        if len(self._waiting) >= self.queue + len(self._free):
+            return False
+        self.submit(job, argument)
+        return True
+
     def close(self) -> None:
         """Let no more work begin on the dispatcher's own threads; running jobs are not waited for."""
         with self._lock:

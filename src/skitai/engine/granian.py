@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import resource
 import socket
@@ -54,6 +55,7 @@ STREAM_SLICE = 0.02
 #: After an answer was sent before its request's body was read, so much of the body is thrown away, to
 #: let the client finish sending and read the answer (closing at once could reset the connection).
 LINGER_BYTES = 1 << 20
+LINGER_SECONDS = 5.0
 
 _NOT_IN_FLIGHT = object()
 _NO_BODY_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
@@ -71,6 +73,9 @@ class _InlineLoop:
             callback(*args)
         except BaseException:
             log.exception('a completion failed')
+
+    #: What `add_done_callback` calls when the awaitable has completed since one looked (see `_Wake`).
+    call_soon = call_soon_threadsafe
 
 
 class _Wake:
@@ -127,6 +132,8 @@ class DirectExchange(Exchange):
         engine = self.engine
         if engine.in_flight.pop(self, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
             return
+        if body and self.method == 'HEAD':
+            body = b''  # over HTTP/2 Granian would send it
         send = self.proto.send
         send({'type': 'http.response.start', 'status': status, 'headers': headers})
         send({'type': 'http.response.body', 'body': body, 'more_body': False})
@@ -144,15 +151,18 @@ class DirectExchange(Exchange):
         _Stream(self, status, headers, chunks, quick).start()
 
     def stream_async(self, status: int, headers: RawHeaders, chunks: AsyncIterator[bytes]) -> None:
-        self.run_coroutine(self._send_async(status, headers, chunks), deadline=False)
+        self.engine.loop.call_soon_threadsafe(
+            self._start_task, self._send_async(status, headers, chunks), True
+        )
 
     async def _send_async(self, status: int, headers: RawHeaders, chunks: AsyncIterator[bytes]) -> None:
         try:
             if not self.begin(status, headers):
                 return
-            async for chunk in chunks:
-                if chunk:
-                    await self._completed(self.write(chunk))
+            if self.method != 'HEAD':
+                async for chunk in chunks:
+                    if chunk:
+                        await self._taken(self.write(chunk))
             self.end()
         except asyncio.CancelledError:
             self.abort()
@@ -169,7 +179,7 @@ class DirectExchange(Exchange):
         """Start an answer whose body follows; False when the request has been answered."""
         if self.engine.in_flight.pop(self, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
             return False
-        self.engine.streaming[self] = self.started
+        self.engine.streaming[self] = math.inf
         self.status = status
         self.sent = 0
         # What `send` returns when there is nothing to wait for has a type that Granian does not export.
@@ -229,16 +239,27 @@ class DirectExchange(Exchange):
     def on_service_thread(self, function: Callable[[], None]) -> None:
         self.engine.dispatcher.submit(_call, function)
 
-    def run_coroutine(self, coroutine: Coroutine[Any, Any, None], *, deadline: bool = True) -> None:
-        self.engine.loop.call_soon_threadsafe(self._start_task, coroutine, deadline)
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        body_is_read = self.handler is not None and self.handler.body_limit is not None
+        self.engine.loop.call_soon_threadsafe(self._start_task, coroutine, body_is_read)
 
-    def _start_task(self, coroutine: Coroutine[Any, Any, None], deadline: bool) -> None:
+    def _start_task(self, coroutine: Coroutine[Any, Any, None], watch: bool) -> None:
         loop = self.engine.loop
-        task = loop.create_task(coroutine, context=Context())
+        task = loop.create_task(self._guarded(coroutine), context=Context())
         self.engine.tasks.add(task)
         task.add_done_callback(self.engine.tasks.discard)
         self._task = task
-        self.when_gone(lambda: loop.call_soon_threadsafe(self._cancel_if_unanswered))
+        if watch:  # else the coroutine receives the body itself
+            self.when_gone(lambda: loop.call_soon_threadsafe(self._cancel_if_unanswered))
+
+    async def _guarded(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        try:
+            await coroutine
+        except asyncio.CancelledError:
+            raise
+        except BaseException:  # not even SystemExit may end the event loop
+            log.exception('%s %s: a handler failed', self.method, self.path)
+            self.engine.refuse(self, 500)
 
     def _cancel_if_unanswered(self) -> None:
         if self in self.engine.in_flight or self in self.engine.streaming:
@@ -257,8 +278,41 @@ class DirectExchange(Exchange):
         if not _Wake(wake).wait(awaitable):
             await future
 
+    async def _taken(self, awaitable: Any) -> None:
+        """Wait on the event loop until the client takes what was written."""
+        streaming = self.engine.streaming
+        streaming[self] = monotonic()
+        await self._completed(awaitable)
+        if self in streaming:
+            streaming[self] = math.inf
+
     async def asgi(self, application: Callable[..., Any], root_path: str) -> None:
-        raise NotImplementedError
+        self.body_received = 0
+        try:
+            await application(self.scope | {'root_path': root_path}, self._asgi_receive, self._asgi_send)
+        finally:
+            if self in self.engine.streaming:
+                self.abort()
+            else:
+                self.engine.forget(self)
+
+    async def _asgi_receive(self) -> dict[str, Any]:
+        awaitable = self.proto.receive()
+        await self._completed(awaitable)
+        message: dict[str, Any] = awaitable.result()
+        self.body_received += len(message.get('body', b''))
+        if self in self.engine.in_flight:  # while the body arrives, the time to answer begins anew
+            self.engine.in_flight[self] = monotonic()
+        return message
+
+    async def _asgi_send(self, message: dict[str, Any]) -> None:
+        if message['type'] == 'http.response.start':
+            self.begin(message['status'], message['headers'])
+        elif self in self.engine.streaming:
+            if message['body']:
+                await self._taken(self.write(message['body']))
+            if not message['more_body']:
+                self.end()
 
 
 def _call(function: Callable[[], None]) -> None:
@@ -306,6 +360,10 @@ class _Stream:
         if not self.exchange.begin(self.status, self.headers):
             self._close()
             return
+        if self.exchange.method == 'HEAD':
+            self._close()
+            self.exchange.end()
+            return
         self.exchange.when_gone(self._client_gone)
         self.step()
 
@@ -313,6 +371,9 @@ class _Stream:
         self.gone = True  # seen by the next step; `send` completes at once when the client is gone
 
     def resume(self) -> None:
+        streaming = self.exchange.engine.streaming
+        if self.exchange in streaming:
+            streaming[self.exchange] = math.inf
         if self.quick:
             self.step()
         else:
@@ -337,6 +398,7 @@ class _Stream:
                 return
             except BaseException:
                 log.exception('%s %s: the stream failed half-way', exchange.method, exchange.path)
+                self._close()
                 exchange.abort()
                 return
             if not chunk:
@@ -345,8 +407,8 @@ class _Stream:
             awaitable = exchange.write(chunk)
             if type(awaitable) is not ready and not _Wake(self.resume).wait(awaitable):
                 return
-            streaming[exchange] = now = monotonic()
-            if not self.quick and dispatcher.waiting and now - began > STREAM_SLICE:
+            streaming[exchange] = math.inf
+            if not self.quick and dispatcher.waiting and monotonic() - began > STREAM_SLICE:
                 dispatcher.requeue(_call, self.step)
                 return
 
@@ -405,10 +467,12 @@ class _BodyReader:
         if self.keep and chunk:
             assert exchange.body is not None
             exchange.body.write(chunk)
-        self.active = monotonic()
+        if self.keep:
+            self.active = monotonic()
         if message.get('more_body'):
             return True
-        engine.reading.pop(self, None)
+        if engine.reading.pop(self, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
+            return False  # given up meanwhile
         self.then(exchange)
         return False
 
@@ -416,9 +480,10 @@ class _BodyReader:
 class GranianEngine:
     """Serves a mount table in this worker process until `stop ()` (or the loop's end).
 
-    Shared: `in_flight` (requests without an answer yet), `streaming` (answers under way, with the time
-    of the last progress) and `reading` (bodies under way) are dicts that every thread changes by single
-    operations; whoever pops a request from `in_flight` is the one to answer it.
+    Shared: `in_flight` (requests without an answer yet, with the time since when one is waited for),
+    `streaming` (answers under way, with the time since when the client is waited for) and `reading` (bodies
+    under way) are dicts that every thread changes by single operations; whoever pops a request from
+    `in_flight` is the one to answer it.
     """
 
     def __init__(
@@ -433,7 +498,7 @@ class GranianEngine:
         self.loop = loop
         self.log = access_log
         self.dispatcher = Dispatcher(settings.threads, settings.queue)
-        self.in_flight: dict[DirectExchange, None] = {}
+        self.in_flight: dict[DirectExchange, float] = {}
         self.streaming: dict[DirectExchange, float] = {}
         self.reading: dict[_BodyReader, None] = {}
         self.tasks: set[asyncio.Task[None]] = set()  # the loop's thread only
@@ -451,7 +516,7 @@ class GranianEngine:
                 self._websocket(watcher)
                 return
             exchange = DirectExchange(scope, watcher.proto, self)
-            self.in_flight[exchange] = None
+            self.in_flight[exchange] = exchange.started
             try:
                 handler = self.table.find(exchange)
             except BaseException:
@@ -477,12 +542,12 @@ class GranianEngine:
         if limit is None:
             self._ready(exchange)
             return
+        exchange.body_received = 0
         length = exchange.content_length
         if length is not None and length > limit:
             self.refuse(exchange, 413, f'the body may have {limit} bytes at most', close=True)
             return
         exchange.body = Body()
-        exchange.body_received = 0
         if length == 0:
             self._ready(exchange)
             return
@@ -494,12 +559,15 @@ class GranianEngine:
         """The request is complete: run its handler."""
         handler = exchange.handler
         assert handler is not None
+        self.in_flight[exchange] = monotonic()
         if handler.on_loop:
             self._serve(exchange)
         elif not self.dispatcher.admit(self._serve, exchange):
             self._overloaded(exchange)
 
     def _serve(self, exchange: DirectExchange) -> None:
+        if exchange not in self.in_flight:
+            return  # given up while it waited for a thread
         try:
             exchange.handler(exchange)  # type: ignore[misc]  # set by MountTable.find
         except BaseException:
@@ -521,8 +589,14 @@ class GranianEngine:
             return
         unread = close and exchange in self.in_flight
         exchange.respond(status, headers, body)
-        if unread:
-            _BodyReader(exchange, LINGER_BYTES, self.forget, keep=False).pump()
+        if not unread:
+            return
+        if b'expect' in exchange.fields and not exchange.body_received:
+            _shut_down(exchange.client)  # it waits with its body for our word
+            return
+        reader = _BodyReader(exchange, LINGER_BYTES, self.forget, keep=False)
+        self.reading[reader] = None
+        reader.pump()
 
     def _overloaded(self, exchange: DirectExchange) -> None:
         headers, body = error_answer(exchange, 503, 'the server is busy')
@@ -542,12 +616,17 @@ class GranianEngine:
         now = monotonic()
         late = now - self.settings.request_timeout
         for reader in list(self.reading):
-            if now - reader.active > self.settings.network_timeout:
-                self.reading.pop(reader, None)
+            patience = self.settings.network_timeout if reader.keep else LINGER_SECONDS
+            if now - reader.active > patience:
+                if self.reading.pop(reader, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
+                    continue  # complete meanwhile
+                if not reader.keep:
+                    _shut_down(reader.exchange.client)
+                    continue
                 self.refuse(reader.exchange, 408, 'the body did not arrive in time', close=True)
         reading = {reader.exchange for reader in list(self.reading)}
-        for exchange in list(self.in_flight):
-            if exchange.started < late and exchange not in reading:
+        for exchange, since in list(self.in_flight.items()):
+            if since < late and exchange not in reading:
                 log.error(
                     '%s %s: no answer within %g s',
                     exchange.method,

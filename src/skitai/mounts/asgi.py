@@ -39,7 +39,7 @@ _DISCONNECT = {'type': 'http.disconnect'}
 
 
 class AsgiMount:
-    """Mounts `application`. Enter `lifespan ()` before the first request, where the server has a life cycle."""
+    """Mounts `application`, which is started and stopped by `lifespan ()` around the server's time."""
 
     on_loop = True
     body_limit = None
@@ -214,7 +214,14 @@ class _Call:
             )
         self.ended = not more
         if chunk or not more:
-            await self._pass_on({'type': 'http.response.body', 'body': chunk, 'more_body': more})
+            await self._pass({'type': 'http.response.body', 'body': chunk, 'more_body': more})
+
+    async def _pass(self, message: Message) -> None:
+        try:
+            await self._pass_on(message)
+        except OSError:
+            self.gone = True
+            raise
 
     def _is_gone(self) -> bool:
         """Whether a client that was streamed to has left; looks ahead at what arrives from it."""
@@ -238,16 +245,18 @@ class _Call:
         headers, body = error_answer(exchange, 413, f'the body may have {self.mount.max_body} bytes at most')
         if exchange.http_version.startswith('1.'):
             headers.append((b'connection', b'close'))
-        await self._pass_on({'type': 'http.response.start', 'status': 413, 'headers': headers})
-        await self._pass_on({'type': 'http.response.body', 'body': body, 'more_body': True})
+        await self._pass({'type': 'http.response.start', 'status': 413, 'headers': headers})
+        await self._pass({'type': 'http.response.body', 'body': body, 'more_body': True})
         try:
             async with asyncio.timeout(LINGER_SECONDS):
                 await self._linger()
         except TimeoutError:
             pass
-        await self._pass_on({'type': 'http.response.body', 'body': b'', 'more_body': False})
+        await self._pass({'type': 'http.response.body', 'body': b'', 'more_body': False})
 
     async def _linger(self) -> None:
+        if b'expect' in self.exchange.fields and not self.received:
+            return  # the client waits with its body for our word
         left = LINGER_BYTES
         while left > 0:
             message = await self._take_in()

@@ -85,7 +85,6 @@ class Server:
         self.script = script
         self.port = port
         self._kept = ''
-        # closed by the finalizer
         self._file: IO[bytes] | None = tempfile.TemporaryFile(dir=output_dir) if silent else None  # noqa: SIM115
         try:
             self._process = subprocess.Popen(
@@ -105,7 +104,7 @@ class Server:
             self._wait_until_ready(ready_timeout)
         except BaseException:
             _kill(self._process)
-            self._finalizer()
+            self._release()
             raise
 
     @property
@@ -148,12 +147,17 @@ class Server:
     def stop(self) -> None:
         """SIGTERM, after 35 s SIGKILL; returns when the process has ended. Again: does nothing.
 
-        Nor does it do anything in a fork of the process that launched the script: the server isn't the fork's.
+        Nor does it do anything in a fork of the process that launched the script: the server isn't its.
         """
         if self._finalizer.alive and os.getpid() == self._owner:
             _terminate(self._process)
             self._kept = self.output()
-            self._finalizer()
+            self._release()
+
+    def _release(self) -> None:
+        """The process has ended: nothing is left for the finalizer."""
+        self._finalizer.detach()
+        _close(self._file)
 
     def _wait_until_ready(self, timeout: float) -> None:
         """Until the port accepts: the server opens it when it is ready to serve, so no request is needed."""
@@ -215,7 +219,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 def _end(process: subprocess.Popen[bytes], file: IO[bytes] | None, owner: int) -> None:
     """The finalizer; a fork inherits it (see `Server.stop`)."""
-    if os.getpid() == owner and process.returncode is None:
+    if os.getpid() == owner:
         _terminate(process)
     _close(file)
 

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
 import requests
-from conftest import Server, wait_until
+
+if TYPE_CHECKING:
+    from conftest import Server
 
 SITE = f'{Path(__file__).parent}/static_site.py:static'
 BIG = 300 * 1024 * 1024
@@ -511,7 +513,7 @@ def test_a_file_object_is_rewound_and_closed(get: Any, server: Server, site: Sit
     answer = get(f'/service?object={site.root}/middle.bin')
     assert answer.content == (site.root / 'middle.bin').read_bytes()
     assert get(f'/service?object={site.root}/middle.bin', 'HEAD').headers['content-length'] == str(1 << 20)
-    wait_until(lambda: not server.open_files(site.root), 'all files are closed')
+    server.wait_until(lambda: not server.open_files(site.root), 'all files are closed')
 
 
 def test_a_file_under_another_status_is_whole_and_unconditional(get: Any, site: Site) -> None:
@@ -560,7 +562,7 @@ def test_a_slow_reader_of_a_large_file_costs_no_memory(server: Server, site: Sit
         highest = max(highest, server.memory())
     assert received > BIG - 2000
     assert highest - before < 10 * 1024 * 1024
-    wait_until(lambda: not server.open_files(site.root), 'the file is closed')
+    server.wait_until(lambda: not server.open_files(site.root), 'the file is closed')
 
 
 def test_a_client_that_goes_leaves_no_open_file(server: Server, site: Site) -> None:
@@ -571,7 +573,7 @@ def test_a_client_that_goes_leaves_no_open_file(server: Server, site: Site) -> N
     assert len(server.open_files(site.root)) == 8
     for connection in connections:
         connection.close()
-    wait_until(lambda: not server.open_files(site.root), 'all files are closed')
+    server.wait_until(lambda: not server.open_files(site.root), 'all files are closed')
 
 
 def test_stalled_readers_hold_up_nobody(server: Server, get: Any) -> None:
@@ -599,7 +601,7 @@ def test_no_request_leaves_an_open_file(get: Any, server: Server, site: Site) ->
             get(target, 'HEAD', **headers)
             if target != '/big.bin':
                 get(target, **headers)
-    wait_until(lambda: not server.open_files(site.root), 'all files are closed')
+    server.wait_until(lambda: not server.open_files(site.root), 'all files are closed')
 
 
 def test_a_file_that_shrinks_while_it_is_sent_breaks_the_answer(server: Server, site: Site) -> None:
@@ -616,7 +618,7 @@ def test_a_file_that_shrinks_while_it_is_sent_breaks_the_answer(server: Server, 
         except ConnectionError:
             pass  # reset rather than closed: as good
     assert received < BIG
-    wait_until(lambda: not server.open_files(site.root), 'the file is closed')
+    server.wait_until(lambda: not server.open_files(site.root), 'the file is closed')
     assert 'short of what was promised' in server.log()
     path.unlink()
 
@@ -679,4 +681,4 @@ def test_http_2_serves_files_ranges_and_conditions(server: Server, site: Site) -
         head = client.head('/big.bin')
         assert (head.headers['content-length'], head.content) == (str(BIG), b'')
         assert client.get('/docs?x=1').headers['location'] == '/docs/?x=1'
-    wait_until(lambda: not server.open_files(site.root), 'all files are closed')
+    server.wait_until(lambda: not server.open_files(site.root), 'all files are closed')

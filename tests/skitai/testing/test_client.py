@@ -120,18 +120,16 @@ def test_upload_sends_files_and_fields_as_multipart_in_order(client, tmp_path):
     assert asked['headers']['x-one'] == '1'
     media, _, boundary = asked['headers']['content-type'].partition('; boundary=')
     assert media == 'multipart/form-data'
-    sent = [
-        part.strip('\r\n')
-        for part in asked['body'].encode('latin-1').decode('utf-8', 'replace').split('--' + boundary)
-    ]
-    assert sent[1:-1] == [
-        'Content-Disposition: form-data; name="title"\r\n\r\nGrüße',
-        'Content-Disposition: form-data; name="count"\r\n\r\n3',
-        'Content-Disposition: form-data; name="file"; filename="note.txt"\r\nContent-Type: text/plain\r\n\r\nfrom disk',
-        'Content-Disposition: form-data; name="raw"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n\ufffdPNG',
-        'Content-Disposition: form-data; name="typed"; filename="b"\r\nContent-Type: application/json\r\n\r\n{}',
-        'Content-Disposition: form-data; name="many"\r\n\r\nx',
-        'Content-Disposition: form-data; name="many"\r\n\r\ny',
+    body = asked['body'].encode('latin-1').decode('utf-8', 'replace').replace('\r\n', '\n')
+    file, png, json = ('Content-Type: ' + media for media in ('text/plain', 'image/png', 'application/json'))
+    assert [part.strip('\n') for part in body.split('--' + boundary)[1:-1]] == [
+        'Content-Disposition: form-data; name="title"\n\nGrüße',
+        'Content-Disposition: form-data; name="count"\n\n3',
+        f'Content-Disposition: form-data; name="file"; filename="note.txt"\n{file}\n\nfrom disk',
+        f'Content-Disposition: form-data; name="raw"; filename="a.png"\n{png}\n\n\ufffdPNG',
+        f'Content-Disposition: form-data; name="typed"; filename="b"\n{json}\n\n{{}}',
+        'Content-Disposition: form-data; name="many"\n\nx',
+        'Content-Disposition: form-data; name="many"\n\ny',
     ]
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import skitai
 from skitai.testing import Server, free_port, launcher
 from skitai.testing import test_client as launch
 
 SCRIPT = Path(__file__).with_name('serve_echo.py')
+EXAMPLE = Path(__file__).parents[3] / 'examples/hello/serve.py'
 
 
 def exists(pid: int) -> bool:
@@ -202,11 +204,14 @@ def test_garbage_collection_stops_the_server():
 
 def test_the_end_of_the_interpreter_stops_the_server():
     """SPEC TC-01."""
-    program = f'from skitai.testing import test_client; print (c := test_client ({str(SCRIPT)!r}, 0)); print (c.pid)'
-    done = subprocess.run(
-        [sys.executable, '-c', program], capture_output=True, text=True, timeout=60, check=True
-    )
-    wait_until_gone(int(done.stdout.splitlines()[-1]))
+    program = f"""
+from skitai.testing import test_client
+client = test_client ({str(SCRIPT)!r}, 0)
+print (client.pid)
+    """
+    done = run(program)
+    assert done.returncode == 0, done.stderr
+    wait_until_gone(int(done.stdout))
 
 
 def test_the_end_of_a_forked_child_does_not_stop_the_server():
@@ -219,9 +224,7 @@ with test_client ({str(SCRIPT)!r}, 0) as client:
     os.waitpid (pid, 0)
     print (client.get ('/text').status_code)
     """
-    done = subprocess.run(
-        [sys.executable, '-c', program], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run(program)
     assert done.stdout == '200\n', done.stderr
 
 
@@ -240,7 +243,23 @@ def test_a_server_that_ignores_sigterm_is_killed(monkeypatch):
     assert not exists(pid)
 
 
-def test_a_server_that_has_died_can_be_stopped():
-    with launch(SCRIPT, 0) as client:
+def test_a_server_that_has_died_can_be_stopped_and_what_is_left_of_it_is_killed():
+    with launch(SCRIPT, 0, child=True) as client:
+        child = child_of(client.output())
         os.kill(client.pid, 9)
-        wait_until_gone(client.pid)
+        with pytest.raises(RuntimeError, match='ended without writing'):
+            client.wait_for_output('nothing')
+        assert exists(child)
+    wait_until_gone(child)
+
+
+@pytest.mark.parametrize('devel', [False, True])
+def test_it_launches_the_example(devel):
+    """SPEC TC-01, seed 1626-1632: a launch script of ours, by the public name."""
+    with skitai.test_client(EXAMPLE, port=0, devel=devel) as client:
+        response = client.get('/api/greetings/you', {'punctuation': '?'})
+        assert (response.status_code, response.data['message']) == (200, 'Hello, you?')
+        pid = client.pid
+    assert pid
+    wait_until_gone(pid)
+    assert not accepts(client.port)

@@ -1,0 +1,81 @@
+"""Fixtures for all tests. Projects are launched on free ports of 127.0.0.1 and stopped at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from projects import Launcher
+from serving import Direct, asgi_app
+
+from skitai.testing import Client, InProcessClient, ServerClient
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _state_of_daemons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('SKITAI_RUN_DIR', str(tmp_path_factory.mktemp('run')))
+        patch.delenv('SKITAIENV', raising=False)
+        yield
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Launcher]:
+    """A project for one test."""
+    launcher = Launcher(tmp_path)
+    yield launcher
+    launcher.stop()
+
+
+@pytest.fixture(scope='module')
+def launch_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Launcher]]:
+    """Makes projects that a module's tests share."""
+    launchers: list[Launcher] = []
+
+    def make() -> Launcher:
+        launchers.append(Launcher(tmp_path_factory.mktemp('project')))
+        return launchers[-1]
+
+    yield make
+    for launcher in launchers:
+        launcher.stop()
+
+
+@pytest.fixture(params=['direct', 'asgi'])
+def client_for(request: pytest.FixtureRequest) -> Iterator[Callable[..., Client]]:
+    """`client_for (app, pref, point = '/', **settings)`: a client of `app` on either engine, in this process.
+
+    Directly: the real engine behind a socket, in a thread. As ASGI: called without sockets.
+    """
+    clients: list[Client] = []
+    engines: list[Direct] = []
+
+    def make(app: Any, pref: Any = None, **options: Any) -> Client:
+        if request.param == 'asgi':
+            clients.append(InProcessClient(asgi_app(app, pref, **options)))
+        else:
+            engines.append(Direct(app, pref, **options))
+            clients.append(ServerClient(engines[-1].port))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.stop()
+    for engine in engines:
+        engine.stop()
+
+
+@pytest.fixture
+def direct_for() -> Iterator[Callable[..., Direct]]:
+    """`direct_for (app, ...)`: the real engine alone, for tests that talk in bytes."""
+    engines: list[Direct] = []
+
+    def make(app: Any, pref: Any = None, **options: Any) -> Direct:
+        engines.append(Direct(app, pref, **options))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.stop()
