@@ -46,16 +46,24 @@ class HTTPError(Exception):
     """Raise it to answer with an error (SPEC ER-01): `raise was.Error ('400 Bad Request', 'missing user ID')`.
 
     `status`: the status line. `explain`: shown to the client. `errno`: an application's own code, else
-    the body's code is status * 100. `traceback`: show the traceback (in debug mode only).
+    the body's code is status * 100. `traceback`: show the traceback (in debug mode only). `headers`:
+    encoded fields that go with the answer.
     """
 
     def __init__(
-        self, status: str | int = '200 OK', explain: str = '', errno: int = 0, traceback: bool = False
-    ):
+        self,
+        status: str | int = '200 OK',
+        explain: str = '',
+        errno: int = 0,
+        traceback: bool = False,
+        *,
+        headers: list[tuple[bytes, bytes]] | None = None,
+    ) -> None:
         self.status_code, self.reason = parse_status(status)
         self.explain = str(explain)
         self.errno = errno
         self.traceback = traceback
+        self.headers = headers or []
         super().__init__(f'{self.status_code} {self.reason}' + (f': {self.explain}' if self.explain else ''))
 
 
@@ -84,7 +92,7 @@ def fail(was: Was, error: BaseException) -> None:
         return
     if isinstance(error, HTTPError):
         code, reason, explain, errno = error.status_code, error.reason, error.explain, error.errno
-        headers = getattr(error, 'headers', [])
+        headers = error.headers
     else:
         code = getattr(error, 'http_status', 500)
         reason, explain, errno, headers = reason_of(code), '', 0, []

@@ -7,10 +7,11 @@ import datetime
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from skitai.headers import encode, encode_name
+from skitai.mounts.conditional import outcome
 
 from .errors import HTTPError, page, parse_status
 
@@ -123,12 +124,7 @@ class Response:
         self.set_header('ETag', f'"{tag}"')
         if max_age:
             self._cache_control(max_age)
-        header = self.was.exchange.header
-        if (match := header(b'if-match')) is not None:
-            if not _tag_in(tag, match, strong=True):
-                raise self._ended('412 Precondition Failed')
-        if (none_match := header(b'if-none-match')) is not None and _tag_in(tag, none_match, strong=False):
-            raise self._ended('304 Not Modified' if self._is_read else '412 Precondition Failed')
+        self._check_conditions()
 
     def set_mtime(
         self, mtime: float | datetime.datetime, length: int | None = None, max_age: int = 0
@@ -146,18 +142,7 @@ class Response:
         if max_age:
             self.set_header('Expires', formatdate(time.time() + max_age, usegmt=True))
             self._cache_control(max_age)
-        header = self.was.exchange.header
-        unmodified = _date(header(b'if-unmodified-since'))
-        if unmodified is not None and header(b'if-match') is None and seconds > unmodified:
-            raise self._ended('412 Precondition Failed')
-        modified = _date(header(b'if-modified-since'))
-        if (
-            modified is not None
-            and header(b'if-none-match') is None
-            and self._is_read
-            and seconds <= modified
-        ):
-            raise self._ended('304 Not Modified')
+        self._check_conditions(seconds)
 
     def set_etag_mtime(
         self, identifier: Any, mtime: float | datetime.datetime, length: int | None = None, max_age: int = 0
@@ -177,43 +162,16 @@ class Response:
     def _cache_control(self, seconds: int) -> None:
         self.set_header('Cache-Control', f'max-age={int(seconds)}')
 
-    @property
-    def _is_read(self) -> bool:
-        return self.was.exchange.method in ('GET', 'HEAD')
-
-    def _ended(self, status: str) -> HTTPError:
-        """The error that ends the request; the fields set so far go with it (RFC 9110, 15.4.5)."""
-        error = HTTPError(status)
-        error.headers = list(self.fields)  # type: ignore[attr-defined]
-        return error
+    def _check_conditions(self, modified: int | None = None) -> None:
+        """End the request with 304 or 412 if its conditions say so; the fields set so far go with it."""
+        exchange = self.was.exchange
+        etag = dict(self.fields).get(b'etag')
+        status = outcome(exchange.method, exchange.header, etag, modified)
+        if status != 200:
+            raise HTTPError(status, headers=list(self.fields))
 
 
 def _http_date(mtime: float | datetime.datetime) -> str:
     if isinstance(mtime, datetime.datetime):
         mtime = calendar.timegm(mtime.utctimetuple())
     return formatdate(int(mtime), usegmt=True)
-
-
-def _tag_in(tag: str, header: bytes, strong: bool) -> bool:
-    """Whether a list of entity tags holds `tag` (RFC 9110, 8.8.3.2)."""
-    for item in header.decode('latin-1').split(','):
-        candidate = item.strip()
-        if candidate == '*':
-            return True
-        if candidate.startswith('W/'):
-            if strong:
-                continue
-            candidate = candidate[2:]
-        if candidate.strip('"') == tag:
-            return True
-    return False
-
-
-def _date(header: bytes | None) -> float | None:
-    """A header's date in epoch seconds; None where it is none (then it doesn't count)."""
-    if header is None:
-        return None
-    try:
-        return parsedate_to_datetime(header.decode('latin-1')).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None

@@ -143,6 +143,11 @@ class Resource:
         return replaced
 
     @property
+    def omits_last(self) -> bool:
+        """Whether an endpoint here has a default for its rule's last parameter (RT-08, RT-09)."""
+        return any(e.urlargs[-1] in e.signature.defaults for e in self.methods.values())
+
+    @property
     def allowed(self) -> list[str]:
         """The methods that are answered here, HEAD with GET."""
         methods = set(self.methods)
@@ -213,7 +218,9 @@ class Router:
         if path in self.fixed:
             return True
         try:
-            return next(self.find(quote(path).encode()), None) is not None
+            return any(
+                values[-1] != '' or resource.omits_last for resource, values in self.find(quote(path).encode())
+            )
         except BadSegment:
             return False
 

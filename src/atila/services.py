@@ -201,8 +201,7 @@ class Refusal:
         exchange.path_params = None
         was = Was(self.app, exchange, self)
         current.set(was)
-        error = HTTPError(self.status, self.text)
-        error.headers = self.headers  # type: ignore[attr-defined]
+        error = HTTPError(self.status, self.text, headers=self.headers)
         try:
             fail(was, error)
         except BaseException as failure:

@@ -26,6 +26,8 @@ _TIMEOUT = 5.0
 #: After the answer the rest of a request is read so long and so far, so that the client gets to read the
 #: answer (closing a socket with unread data resets the connection).
 _LINGER, _LINGER_BYTES = 0.5, 1 << 20
+#: After `close` a request may still arrive on an open connection for so long.
+_LAST_REQUESTS = 0.25
 #: How often the accepting thread looks whether it is to stop.
 _STOP_POLL = 0.02
 #: Connections at a time; one more is closed at once.
@@ -65,10 +67,16 @@ class FailureServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._thread.start()
 
     def close(self) -> None:
-        """Accept no more. Answers under way end; connections without a request are closed."""
+        """Accept no more. Requests on their way are still answered; connections without one are closed."""
         self.shutdown()
         self._thread.join()
         self.server_close()
+        # A connection that was accepted just now is about to bring its request: wait, but not here.
+        last = threading.Timer(_LAST_REQUESTS, self._close_idle)
+        last.daemon = True
+        last.start()
+
+    def _close_idle(self) -> None:
         with self._changing:
             for connection in self._connections:
                 _end_of_input(connection)

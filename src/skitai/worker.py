@@ -21,7 +21,7 @@ import uvloop
 
 from . import logs
 from .config import Settings
-from .engine.granian import GranianEngine
+from .engine.direct import DirectEngine
 from .mounting import Mounts
 
 EXIT_APP_FAILED = 2
@@ -48,7 +48,7 @@ def serve(
         log.exception('worker %d: an app could not be mounted', index)
         _flush()
         return EXIT_APP_FAILED
-    engine = GranianEngine(table, settings, loop, access_log.append if access_log is not None else None)
+    engine = DirectEngine(table, settings, loop, access_log.append if access_log is not None else None)
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         loop.add_signal_handler(signum, stop.set)
@@ -67,7 +67,7 @@ def serve(
 
 
 async def _until(
-    stop: asyncio.Event, engine: GranianEngine, settings: Settings, lifeline: int | None
+    stop: asyncio.Event, engine: DirectEngine, settings: Settings, lifeline: int | None
 ) -> None:
     await stop.wait()
     if lifeline is not None:

@@ -20,7 +20,7 @@ import sys
 import uvloop
 
 from skitai.config import Settings
-from skitai.engine.granian import GranianEngine
+from skitai.engine.direct import DirectEngine
 
 
 def main(directory: str, target: str, descriptor: str, arguments: str, settings: str, uid: str = '') -> None:
@@ -29,7 +29,7 @@ def main(directory: str, target: str, descriptor: str, arguments: str, settings:
     table = getattr(importlib.import_module(module), function)(**json.loads(arguments))
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    engine = GranianEngine(table, Settings(**json.loads(settings)), loop, None)
+    engine = DirectEngine(table, Settings(**json.loads(settings)), loop, None)
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     if uid:

@@ -1,6 +1,6 @@
 """An app, served in this process by either engine: the body of a test runs on both (fixture `client_for`).
 
-`Direct` is the real engine (`engine.granian`) on a loopback port, its event loop in a thread; `asgi_app` is
+`Direct` is the real engine (`engine.direct`) on a loopback port, its event loop in a thread; `asgi_app` is
 `engine.asgi`, called without sockets. `ask` talks to `Direct` in bytes, for what no client would send.
 """
 
@@ -17,7 +17,7 @@ import uvloop
 
 from skitai.config import Settings
 from skitai.engine.asgi import AsgiEngine
-from skitai.engine.granian import GranianEngine
+from skitai.engine.direct import DirectEngine
 from skitai.mounting import Mounts
 from skitai.mounts.table import MountTable
 
@@ -59,7 +59,7 @@ class Direct:
         started = threading.Event()
 
         async def live() -> None:
-            engine = GranianEngine(table, settings, self._loop, None)
+            engine = DirectEngine(table, settings, self._loop, None)
             engine.start(self._listener)
             started.set()
             await self._stop.wait()

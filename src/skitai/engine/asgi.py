@@ -2,7 +2,7 @@
 
     app = AsgiEngine (table, Settings ())        # then: uvicorn module:app
 
-The same contract as `engine.granian`, with public names only. Rules. Everything of a request happens on
+The same contract as `engine.direct`, with public names only. Rules. Everything of a request happens on
 the event loop, except its service: that runs on a thread, at most `threads` at a time (`Dispatcher`). The
 request's coroutine (`AsgiExchange.answer`) reads the body, brings the exchange to its handler, waits for
 what the handler answers with (one of the `_Answer`s below) and sends it.

@@ -1,67 +1,57 @@
-"""Direct dispatch on Granian: a request's service runs on the very thread that Granian brings it on.
+"""Granian, and everything that relies on its inner names: nowhere else are they known.
 
-Everything that relies on Granian's inner names is here and nowhere else (tested by
-tests/skitai/engine/test_granian.py; the version is pinned in pyproject.toml):
+They are no public API: the minor version is pinned in pyproject.toml, tests/skitai/engine/test_granian.py
+asks for each of these facts, and where one of the names is missing `DirectServer` refuses to start, so
+that the worker falls back to Granian's own scheduler (`StockServer`, logged once).
 
 - `CallbackScheduler._schedule_fn (watcher)` is called on one of Granian's Python threads for each
   request. An exception that leaves it is neither reported nor cleared: none may leave it.
 - `watcher.scope`, `watcher.proto`; dropping the watcher without an answer gives the client a 500.
 - `proto.send (message)` and `proto.receive ()` never block. They return either an awaitable that is
-  ready, or one that calls `loop.call_soon_threadsafe (callback, awaitable, context = ...)` when it
-  is. That `loop` is the object given to `serve_mtr`: ours (`_InlineLoop`) calls the callback at once,
-  on the Granian thread that completed it. So bodies are received and streams are sent with neither
-  the event loop nor a waiting thread.
+  ready (of a type that is not exported), or one with `done ()`, `result ()` and `add_done_callback`
+  that calls `loop.call_soon_threadsafe (callback, awaitable, context = ...)` when it is. That `loop` is
+  the object given to `serve_mtr`: ours (`InlineLoop`) calls the callback at once, on the Granian thread
+  that completed it. So bodies are received and streams are sent with neither the event loop nor a
+  waiting thread.
 - Once the body is exhausted, one more `receive ()` completes when the client is gone or the answer
   is complete. After that `send` swallows everything silently.
-- A status outside 200-599 or a header that cannot be encoded aborts or corrupts: `headers.py` checks.
-- A stream that is dropped half-way ends as if complete: `abort` shuts the connection down instead.
-
-Threads: Granian's Python threads run `_schedule` and all callbacks; the event loop (the worker's main
-thread) runs coroutines and the once-a-second watch.
+- A status outside 200-599 or a header that cannot be encoded aborts the process: `headers` checks.
+- A stream that is dropped half-way ends as if complete, and there is no other way to end it: see
+  `direct.DirectExchange.abort`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
-import math
 import os
 import resource
 import socket
 import threading
 from asyncio import AbstractEventLoop
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable
 from contextvars import Context
-from time import monotonic
 from typing import Any
 
-from granian._granian import ASGIWorker, CallbackScheduler, SocketHolder, WorkerSignal
 from granian.http import HTTP1Settings, HTTP2Settings
 
-from ..body import Body
 from ..config import Settings
-from ..errorpage import error_answer
-from ..exchange import Exchange, RawHeaders
-from ..mounts.table import MountTable
 from . import tls
-from .dispatch import Dispatcher
 
 log = logging.getLogger('skitai.engine')
 
+#: Granian's extension module, whose names have no complete type stubs.
+_granian: Any = importlib.import_module('granian._granian')
+
 #: Threads of Granian's beyond the service threads: they route, complete reads and writes, send files.
 HEADROOM = 2
-#: A stream that never waits gives its thread to waiting requests after so many seconds.
-STREAM_SLICE = 0.02
-#: After an answer was sent before its request's body was read, so much of the body is thrown away, to
-#: let the client finish sending and read the answer (closing at once could reset the connection).
-LINGER_BYTES = 1 << 20
-LINGER_SECONDS = 5.0
-
-_NOT_IN_FLIGHT = object()
-_NO_BODY_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
+#: Descriptors that are not connections: files, pipes, the standard streams.
+_SPARE_DESCRIPTORS = 256
+_MOST_CONNECTIONS = 65536
 
 
-class _InlineLoop:
+class InlineLoop:
     """Stands in for the event loop in Granian's awaitables: completes them where they complete."""
 
     __slots__ = ()
@@ -78,7 +68,7 @@ class _InlineLoop:
     call_soon = call_soon_threadsafe
 
 
-class _Wake:
+class Wake:
     """A callback for one awaitable that tells whether it was called inside `add_done_callback`.
 
     An awaitable may complete between the look at `done ()` and the adding of the callback; it is then
@@ -107,617 +97,104 @@ class _Wake:
             self.resume()
 
 
-class DirectExchange(Exchange):
-    __slots__ = ('_gone', '_task', '_watched', 'engine', 'proto')
+class _Server:
+    """Accepts connections on a socket until `stop ()`. What is done with a request is a subclass's."""
 
-    def __init__(self, scope: dict[str, Any], proto: Any, engine: GranianEngine) -> None:
-        self.scope = scope
-        self.proto = proto
-        self.engine = engine
-        self.method = scope['method']
-        self.path = self.local_path = scope['path'] or '/'
-        self._fields = None
-        self.body = None
-        self.user_name = None
-        self.transaction = None
-        self.started = monotonic()
-
-    # -- answering -------------------------------------------------------------------------------
-
-    @property
-    def answered(self) -> bool:
-        return self not in self.engine.in_flight
-
-    def respond(self, status: int, headers: RawHeaders, body: bytes) -> None:
-        engine = self.engine
-        if engine.in_flight.pop(self, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
-            return
-        if body and self.method == 'HEAD':
-            body = b''  # over HTTP/2 Granian would send it
-        send = self.proto.send
-        send({'type': 'http.response.start', 'status': status, 'headers': headers})
-        send({'type': 'http.response.body', 'body': body, 'more_body': False})
-        self.status = status
-        self.sent = len(body)
-        self.finished = monotonic()
-        if self.body is not None:
-            self._release_body()
-        if engine.log is not None:
-            engine.log(self)
-
-    def stream(
-        self, status: int, headers: RawHeaders, chunks: Iterator[bytes], *, quick: bool = False
-    ) -> None:
-        _Stream(self, status, headers, chunks, quick).start()
-
-    def stream_async(self, status: int, headers: RawHeaders, chunks: AsyncIterator[bytes]) -> None:
-        self.engine.loop.call_soon_threadsafe(
-            self._start_task, self._send_async(status, headers, chunks), True
-        )
-
-    async def _send_async(self, status: int, headers: RawHeaders, chunks: AsyncIterator[bytes]) -> None:
-        try:
-            if not self.begin(status, headers):
-                return
-            if self.method != 'HEAD':
-                async for chunk in chunks:
-                    if chunk:
-                        await self._taken(self.write(chunk))
-            self.end()
-        except asyncio.CancelledError:
-            self.abort()
-            raise
-        except BaseException:
-            log.exception('%s %s: the stream failed half-way', self.method, self.path)
-            self.abort()
-        finally:
-            close = getattr(chunks, 'aclose', None)
-            if close is not None:
-                await close()
-
-    def begin(self, status: int, headers: RawHeaders) -> bool:
-        """Start an answer whose body follows; False when the request has been answered."""
-        if self.engine.in_flight.pop(self, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
-            return False
-        self.engine.streaming[self] = math.inf
-        self.status = status
-        self.sent = 0
-        # What `send` returns when there is nothing to wait for has a type that Granian does not export.
-        self.engine.ready_type = type(
-            self.proto.send({'type': 'http.response.start', 'status': status, 'headers': headers})
-        )
-        return True
-
-    def write(self, chunk: bytes) -> Any:
-        """Send a part; the awaitable is ready when there is room for the next."""
-        self.sent += len(chunk)
-        return self.proto.send({'type': 'http.response.body', 'body': chunk, 'more_body': True})
-
-    def end(self) -> None:
-        self.proto.send({'type': 'http.response.body', 'body': b'', 'more_body': False})
-        self._close_stream()
-
-    def abort(self) -> None:
-        """Break the connection off: the client sees an incomplete answer, never a shorter one.
-
-        Granian offers no way to end a chunked body in an error, so this shuts down the socket of the
-        peer's connection. Over HTTP/2 the connection's other streams end with it.
-        """
-        _shut_down(self.client)
-        self._close_stream()
-
-    def _close_stream(self) -> None:
-        if self.engine.streaming.pop(self, None) is not None:
-            self.finished = monotonic()
-            self._release_body()
-            if self.engine.log is not None:
-                self.engine.log(self)
-
-    def _release_body(self) -> None:
-        if self.body is not None:
-            self.body.close()
-            self.body = None
-
-    # -- waiting ---------------------------------------------------------------------------------
-
-    def when_gone(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once when the client goes (or, harmlessly, when the answer is complete).
-
-        Only after the request's body was read to its end, or for a request without one.
-        """
-        awaitable = self.proto.receive()
-
-        def look() -> None:
-            if awaitable.result()['type'] == 'http.disconnect':
-                callback()
-            elif not awaitable.result().get('more_body'):
-                self.when_gone(callback)  # that was the empty body of a request that has none
-
-        if _Wake(look).wait(awaitable):
-            look()
-
-    def on_service_thread(self, function: Callable[[], None]) -> None:
-        self.engine.dispatcher.submit(_call, function)
-
-    def run_coroutine(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        body_is_read = self.handler is not None and self.handler.body_limit is not None
-        self.engine.loop.call_soon_threadsafe(self._start_task, coroutine, body_is_read)
-
-    def _start_task(self, coroutine: Coroutine[Any, Any, None], watch: bool) -> None:
-        loop = self.engine.loop
-        task = loop.create_task(self._guarded(coroutine), context=Context())
-        self.engine.tasks.add(task)
-        task.add_done_callback(self.engine.tasks.discard)
-        self._task = task
-        if watch:  # else the coroutine receives the body itself
-            self.when_gone(lambda: loop.call_soon_threadsafe(self._cancel_if_unanswered))
-
-    async def _guarded(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        try:
-            await coroutine
-        except asyncio.CancelledError:
-            raise
-        except BaseException:  # not even SystemExit may end the event loop
-            log.exception('%s %s: a handler failed', self.method, self.path)
-            self.engine.refuse(self, 500)
-
-    def _cancel_if_unanswered(self) -> None:
-        if self in self.engine.in_flight or self in self.engine.streaming:
-            self._task.cancel()
-
-    async def _completed(self, awaitable: Any) -> None:
-        """Wait on the event loop for one of Granian's awaitables."""
-        if type(awaitable) is self.engine.ready_type or awaitable.done():
-            return
-        loop = self.engine.loop
-        future = loop.create_future()
-
-        def wake() -> None:
-            loop.call_soon_threadsafe(_resolve, future)
-
-        if not _Wake(wake).wait(awaitable):
-            await future
-
-    async def _taken(self, awaitable: Any) -> None:
-        """Wait on the event loop until the client takes what was written."""
-        streaming = self.engine.streaming
-        streaming[self] = monotonic()
-        await self._completed(awaitable)
-        if self in streaming:
-            streaming[self] = math.inf
-
-    async def asgi(self, application: Callable[..., Any], root_path: str) -> None:
-        self.body_received = 0
-        try:
-            await application(self.scope | {'root_path': root_path}, self._asgi_receive, self._asgi_send)
-        finally:
-            if self in self.engine.streaming:
-                self.abort()
-            else:
-                self.engine.forget(self)
-
-    async def _asgi_receive(self) -> dict[str, Any]:
-        awaitable = self.proto.receive()
-        await self._completed(awaitable)
-        message: dict[str, Any] = awaitable.result()
-        self.body_received += len(message.get('body', b''))
-        if self in self.engine.in_flight:  # while the body arrives, the time to answer begins anew
-            self.engine.in_flight[self] = monotonic()
-        return message
-
-    async def _asgi_send(self, message: dict[str, Any]) -> None:
-        if message['type'] == 'http.response.start':
-            self.begin(message['status'], message['headers'])
-        elif self in self.engine.streaming:
-            if message['body']:
-                await self._taken(self.write(message['body']))
-            if not message['more_body']:
-                self.end()
-
-
-def _call(function: Callable[[], None]) -> None:
-    function()
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _shut_down(peer: tuple[str, int]) -> None:
-    """Shut down this process's connection to `peer` (both directions; the engine closes it)."""
-    for name in os.listdir('/dev/fd'):
-        try:
-            duplicate = os.dup(int(name))
-        except OSError:
-            continue  # closed meanwhile (the listing's own descriptor, or a connection)
-        try:
-            with socket.socket(fileno=duplicate) as connection:
-                if connection.type == socket.SOCK_STREAM and connection.getpeername()[:2] == peer:
-                    connection.shutdown(socket.SHUT_RDWR)
-                    return
-        except OSError:
-            continue  # not a socket, or not connected
-    log.debug('no connection to %s left to abort', peer)
-
-
-class _Stream:
-    """Sends an iterator's chunks at the client's pace: each step on whatever thread is there."""
-
-    __slots__ = ('chunks', 'exchange', 'gone', 'headers', 'last_write', 'quick', 'status')
-
-    def __init__(
-        self, exchange: DirectExchange, status: int, headers: RawHeaders, chunks: Iterator[bytes], quick: bool
-    ) -> None:
-        self.exchange = exchange
-        self.status = status
-        self.headers = headers
-        self.chunks = chunks
-        self.quick = quick
-        self.gone = False
-
-    def start(self) -> None:
-        if not self.exchange.begin(self.status, self.headers):
-            self._close()
-            return
-        if self.exchange.method == 'HEAD':
-            self._close()
-            self.exchange.end()
-            return
-        self.exchange.when_gone(self._client_gone)
-        self.step()
-
-    def _client_gone(self) -> None:
-        self.gone = True  # seen by the next step; `send` completes at once when the client is gone
-
-    def resume(self) -> None:
-        streaming = self.exchange.engine.streaming
-        if self.exchange in streaming:
-            streaming[self.exchange] = math.inf
-        if self.quick:
-            self.step()
-        else:
-            self.exchange.engine.dispatcher.resume(_call, self.step)
-
-    def step(self) -> None:
-        """Send until the client is slower than we are, the stream ends, or others wait for the thread."""
-        exchange, chunks = self.exchange, self.chunks
-        engine = exchange.engine
-        dispatcher, ready, streaming = engine.dispatcher, engine.ready_type, engine.streaming
-        began = monotonic()
-        while True:
-            if self.gone or exchange not in streaming:
-                self._close()
-                exchange._close_stream()
-                return
-            try:
-                chunk = next(chunks)
-            except StopIteration:
-                self._close()
-                exchange.end()
-                return
-            except BaseException:
-                log.exception('%s %s: the stream failed half-way', exchange.method, exchange.path)
-                self._close()
-                exchange.abort()
-                return
-            if not chunk:
-                continue
-            streaming[exchange] = monotonic()
-            awaitable = exchange.write(chunk)
-            if type(awaitable) is not ready and not _Wake(self.resume).wait(awaitable):
-                return
-            streaming[exchange] = math.inf
-            if not self.quick and dispatcher.waiting and monotonic() - began > STREAM_SLICE:
-                dispatcher.requeue(_call, self.step)
-                return
-
-    def _close(self) -> None:
-        close = getattr(self.chunks, 'close', None)
-        if close is not None:
-            try:
-                close()
-            except BaseException:
-                log.exception('%s %s: closing the stream failed', self.exchange.method, self.exchange.path)
-
-
-class _BodyReader:
-    """Receives a body without a thread, then hands the exchange on."""
-
-    __slots__ = ('active', 'exchange', 'keep', 'limit', 'then')
-
-    def __init__(
-        self, exchange: DirectExchange, limit: int, then: Callable[[DirectExchange], None], keep: bool = True
-    ) -> None:
-        self.exchange = exchange
-        self.limit = limit
-        self.then = then
-        self.keep = keep
-        self.active = monotonic()
-
-    def pump(self) -> None:
-        exchange = self.exchange
-        while True:
-            awaitable = exchange.proto.receive()
-            if not _Wake(lambda awaitable=awaitable: self._go_on(awaitable)).wait(awaitable):
-                return
-            if not self._take(awaitable.result()):
-                return
-
-    def _go_on(self, awaitable: Any) -> None:
-        if self._take(awaitable.result()):
-            self.pump()
-
-    def _take(self, message: dict[str, Any]) -> bool:
-        """Add a message; True when there is more to come."""
-        exchange = self.exchange
-        engine = exchange.engine
-        if message['type'] == 'http.disconnect':
-            engine.reading.pop(self, None)
-            engine.forget(exchange)
-            return False
-        chunk = message.get('body', b'')
-        self.limit -= len(chunk)
-        exchange.body_received += len(chunk)
-        if self.limit < 0:
-            engine.reading.pop(self, None)
-            if self.keep:
-                engine.refuse(exchange, 413, 'the body is larger than this service accepts', close=True)
-            return False
-        if self.keep and chunk:
-            assert exchange.body is not None
-            exchange.body.write(chunk)
-        if self.keep:
-            self.active = monotonic()
-        if message.get('more_body'):
-            return True
-        if engine.reading.pop(self, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
-            return False  # given up meanwhile
-        self.then(exchange)
-        return False
-
-
-class GranianEngine:
-    """Serves a mount table in this worker process until `stop ()` (or the loop's end).
-
-    Shared: `in_flight` (requests without an answer yet, with the time since when one is waited for),
-    `streaming` (answers under way, with the time since when the client is waited for) and `reading` (bodies
-    under way) are dicts that every thread changes by single operations; whoever pops a request from
-    `in_flight` is the one to answer it.
-    """
-
-    def __init__(
-        self,
-        table: MountTable,
-        settings: Settings,
-        loop: AbstractEventLoop,
-        access_log: Callable[[Exchange], None] | None,
-    ) -> None:
-        self.table = table
+    def __init__(self, settings: Settings, loop: AbstractEventLoop) -> None:
         self.settings = settings
         self.loop = loop
-        self.log = access_log
-        self.dispatcher = Dispatcher(settings.threads, settings.queue)
-        self.in_flight: dict[DirectExchange, float] = {}
-        self.streaming: dict[DirectExchange, float] = {}
-        self.reading: dict[_BodyReader, None] = {}
-        self.tasks: set[asyncio.Task[None]] = set()  # the loop's thread only
-        self.ready_type: type = type(None)
-        self._signal = WorkerSignal()
+        self._signal = _granian.WorkerSignal()
         self._stopped = asyncio.Event()
 
-    # -- a request's way in ----------------------------------------------------------------------
-
-    def _schedule(self, watcher: Any) -> None:
-        """Called by Granian on one of its threads, once for each request."""
-        try:
-            scope = watcher.scope
-            if scope['type'] != 'http':
-                self._websocket(watcher)
-                return
-            exchange = DirectExchange(scope, watcher.proto, self)
-            self.in_flight[exchange] = exchange.started
-            try:
-                handler = self.table.find(exchange)
-            except BaseException:
-                log.exception('%s %s: no handler could be found', exchange.method, exchange.path)
-                self.refuse(exchange, 500)
-                return
-            fields = exchange.fields
-            if (
-                b'content-length' in fields
-                or b'transfer-encoding' in fields
-                or (scope['http_version'] == '2' and exchange.method not in _NO_BODY_METHODS)
-            ):
-                self._receive(exchange, handler)
-            elif handler.on_loop:
-                self._serve(exchange)
-            elif not self.dispatcher.admit(self._serve, exchange):
-                self._overloaded(exchange)
-        except BaseException:
-            log.exception('a request could not be dispatched')
-
-    def _receive(self, exchange: DirectExchange, handler: Any) -> None:
-        limit = handler.body_limit
-        if limit is None:
-            self._ready(exchange)
-            return
-        exchange.body_received = 0
-        length = exchange.content_length
-        if length is not None and length > limit:
-            self.refuse(exchange, 413, f'the body may have {limit} bytes at most', close=True)
-            return
-        exchange.body = Body()
-        if length == 0:
-            self._ready(exchange)
-            return
-        reader = _BodyReader(exchange, limit, self._ready)
-        self.reading[reader] = None
-        reader.pump()
-
-    def _ready(self, exchange: DirectExchange) -> None:
-        """The request is complete: run its handler."""
-        handler = exchange.handler
-        assert handler is not None
-        self.in_flight[exchange] = monotonic()
-        if handler.on_loop:
-            self._serve(exchange)
-        elif not self.dispatcher.admit(self._serve, exchange):
-            self._overloaded(exchange)
-
-    def _serve(self, exchange: DirectExchange) -> None:
-        if exchange not in self.in_flight:
-            return  # given up while it waited for a thread
-        try:
-            exchange.handler(exchange)  # type: ignore[misc]  # set by MountTable.find
-        except BaseException:
-            log.exception('%s %s: a handler failed', exchange.method, exchange.path)
-            self.refuse(exchange, 500)
-
-    def _websocket(self, watcher: Any) -> None:
-        watcher.proto.send({'type': 'websocket.close'})
-
-    # -- answers of the engine's own -------------------------------------------------------------
-
-    def refuse(self, exchange: DirectExchange, status: int, detail: str = '', close: bool = False) -> None:
-        """Answer with an error page, if the request has no answer yet."""
-        headers, body = error_answer(exchange, status, detail)
-        if close:
-            headers.append((b'connection', b'close'))
-        if exchange in self.streaming:
-            exchange.abort()
-            return
-        unread = close and exchange in self.in_flight
-        exchange.respond(status, headers, body)
-        if not unread:
-            return
-        if b'expect' in exchange.fields and not exchange.body_received:
-            _shut_down(exchange.client)  # it waits with its body for our word
-            return
-        reader = _BodyReader(exchange, LINGER_BYTES, self.forget, keep=False)
-        self.reading[reader] = None
-        reader.pump()
-
-    def _overloaded(self, exchange: DirectExchange) -> None:
-        headers, body = error_answer(exchange, 503, 'the server is busy')
-        headers.append((b'retry-after', b'%d' % self.settings.retry_after))
-        exchange.respond(503, headers, body)
-
-    def forget(self, exchange: DirectExchange) -> None:
-        """The client went before an answer: nothing to send, nothing to log but the fact."""
-        if self.in_flight.pop(exchange, _NOT_IN_FLIGHT) is not _NOT_IN_FLIGHT:
-            exchange.status, exchange.sent, exchange.finished = 499, 0, monotonic()
-            exchange._release_body()
-            if self.log is not None:
-                self.log(exchange)
-
-    def _watch(self) -> None:
-        """Once a second on the loop: give up what took too long."""
-        now = monotonic()
-        late = now - self.settings.request_timeout
-        for reader in list(self.reading):
-            patience = self.settings.network_timeout if reader.keep else LINGER_SECONDS
-            if now - reader.active > patience:
-                if self.reading.pop(reader, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
-                    continue  # complete meanwhile
-                if not reader.keep:
-                    _shut_down(reader.exchange.client)
-                    continue
-                self.refuse(reader.exchange, 408, 'the body did not arrive in time', close=True)
-        reading = {reader.exchange for reader in list(self.reading)}
-        for exchange, since in list(self.in_flight.items()):
-            if since < late and exchange not in reading:
-                log.error(
-                    '%s %s: no answer within %g s',
-                    exchange.method,
-                    exchange.path,
-                    self.settings.request_timeout,
-                )
-                self._overloaded(exchange)
-                task = getattr(exchange, '_task', None)
-                if task is not None:
-                    task.cancel()
-        stalled = now - max(self.settings.network_timeout, 60)
-        for exchange, progress in list(self.streaming.items()):
-            if progress < stalled and not self._waits_for_service(exchange):
-                log.warning('%s %s: the client takes no data', exchange.method, exchange.path)
-                exchange.abort()
-        self.loop.call_later(1.0, self._watch)
-
-    def _waits_for_service(self, exchange: DirectExchange) -> bool:
-        return False
-
-    # -- life ------------------------------------------------------------------------------------
-
-    def start(self, listener: socket.socket) -> None:
-        """Begin to accept on `listener` (bound and listening; it stays the caller's to close)."""
+    def _serve(self, listener: socket.socket, scheduler: Any, loop: Any, threads: int) -> None:
+        """`listener` is bound and listening, and stays the caller's to close."""
         settings = self.settings
-        scheduler = _Scheduler(self.loop)
-        scheduler._schedule_fn = self._schedule
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft < hard:
-            try:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-                soft = hard
-            except (ValueError, OSError):
-                pass
-        connections = max(256, min(soft, 65536) - 256)
-        certificate: tuple[bool, str | None, str | None, str | None] = (False, None, None, None)
-        if settings.certfile is not None:
-            keyfile = settings.keyfile or settings.certfile
-            certificate = (True, settings.certfile, tls.as_pkcs8(keyfile, settings.key_password), None)
-        family_unix = listener.family == socket.AF_UNIX
-        worker = ASGIWorker(
-            1,
-            (None, SocketHolder(os.dup(listener.fileno()), family_unix, settings.backlog)),
-            None,
-            1,
-            settings.threads + HEADROOM,
-            settings.threads + HEADROOM,
-            30,
-            connections,
-            'auto',
-            HTTP1Settings(
-                header_read_timeout=int(settings.keep_alive * 1000), max_buffer_size=8192 + 4096 * 100
-            ),
-            HTTP2Settings(),
-            True,
-            None,
-            *certificate,
-            'tls1.2',
-            None,
-            [],
-            False,
-            (None, None),
+        certfile, keyfile, copied = settings.certfile, settings.keyfile or settings.certfile, None
+        if keyfile is not None:
+            pkcs8 = tls.as_pkcs8(keyfile, settings.key_password)
+            copied = pkcs8 if pkcs8 != keyfile else None
+            keyfile = pkcs8
+        is_unix = listener.family == socket.AF_UNIX
+        holder = _granian.SocketHolder(os.dup(listener.fileno()), is_unix, settings.backlog)
+        worker = _granian.ASGIWorker(
+            worker_id=1,
+            sock=(None, holder),
+            ipc=None,
+            threads=1,
+            blocking_threads=threads,
+            py_threads=threads,
+            py_threads_idle_timeout=30,
+            backpressure=_most_connections(),
+            http_mode='auto',
+            http1_opts=HTTP1Settings(header_read_timeout=int(settings.keep_alive * 1000)),
+            http2_opts=HTTP2Settings(),
+            websockets_enabled=True,
+            static_files=None,
+            ssl_enabled=certfile is not None,
+            ssl_cert=certfile,
+            ssl_key=keyfile,
+            ssl_key_password=None,
+            ssl_protocol_min='tls1.2',
+            ssl_ca=None,
+            ssl_crl=[],
+            ssl_client_verify=False,
+            metrics=(None, None),
         )
         self._signal.add_cb(lambda: self.loop.call_soon_threadsafe(self._stopped.set))
-        serve = worker.serve_mtr_uds if family_unix else worker.serve_mtr
-        serve(scheduler, _InlineLoop(), self._signal)
-        if certificate[2] not in (None, settings.keyfile, settings.certfile):
-            os.unlink(certificate[2])  # type: ignore[arg-type]  # a converted copy of the key, read by now
-        self.loop.call_later(1.0, self._watch)
+        (worker.serve_mtr_uds if is_unix else worker.serve_mtr)(scheduler, loop, self._signal)
+        if copied is not None:
+            os.unlink(copied)  # read by now
 
-    async def stop(self) -> bool:
-        """Accept no more, let requests in flight finish; True when all did within the drain time."""
+    async def stop(self, timeout: float) -> bool:
+        """Accept no more and let the requests in flight finish; False if some had not after `timeout` s."""
         self._signal.set()
         try:
-            await asyncio.wait_for(self._stopped.wait(), self.settings.drain_timeout)
+            await asyncio.wait_for(self._stopped.wait(), timeout)
         except TimeoutError:
-            for task in list(self.tasks):
-                task.cancel()
             return False
-        finally:
-            self.dispatcher.close()
         return True
 
 
-class _Scheduler(CallbackScheduler):  # type: ignore[misc]  # Granian ships no types for it
+class DirectServer(_Server):
+    """Calls `dispatch (watcher)` for each request, on one of Granian's threads."""
+
+    def start(self, listener: socket.socket, dispatch: Callable[[Any], None]) -> None:
+        """AttributeError where this Granian has not the names that direct dispatch needs."""
+        scheduler = _Scheduler(self.loop, None, None, None, None)
+        scheduler._schedule_fn = dispatch
+        self._serve(listener, scheduler, InlineLoop(), self.settings.threads + HEADROOM)
+
+
+class StockServer(_Server):
+    """Calls an ASGI application on the event loop, by Granian's own scheduler: the fallback."""
+
+    def start(self, listener: socket.socket, application: Callable[..., Awaitable[None]]) -> None:
+        futures: Any = importlib.import_module('granian._futures')
+
+        async def call(scope: dict[str, Any], proto: Any) -> None:
+            await application(scope, proto.receive, proto.send)
+
+        wrapped = futures._future_watcher_wrapper(call)
+        self._serve(listener, futures._new_cbscheduler(self.loop, wrapped, impl_asyncio=True), self.loop, 1)
+
+
+class _Scheduler(_granian.CallbackScheduler):  # type: ignore[misc]  # Granian ships no types for it
     """Granian's scheduler with nothing but our function in it."""
 
     __slots__ = ()
 
-    def __new__(cls, loop: AbstractEventLoop) -> _Scheduler:
-        return super().__new__(cls, loop, None, None, None, None)  # type: ignore[no-any-return]
-
-    def __init__(self, loop: AbstractEventLoop) -> None:
+    def __init__(self, *args: Any) -> None:
         super().__init__()
+
+
+def _most_connections() -> int:
+    """Connections that this process may hold, after raising its limit of descriptors as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_CONNECTIONS + _SPARE_DESCRIPTORS
+    if soft < wanted and (hard == resource.RLIM_INFINITY or soft < hard):
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        except (ValueError, OSError):
+            soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(64, min(soft - _SPARE_DESCRIPTORS, _MOST_CONNECTIONS))

@@ -42,7 +42,7 @@ class AsgiMount:
     """Mounts `application`, which is started and stopped by `lifespan ()` around the server's time."""
 
     on_loop = True
-    body_limit = None
+    body_limit: int | None = None
 
     def __init__(self, application: AsgiApplication, settings: Settings) -> None:
         self.application = application

@@ -1,4 +1,4 @@
-"""The mount table that the tests of WSGI mounts serve: Flask at '/', raw applications below, Flask again at '/sub'."""
+"""The mount table that the tests of WSGI mounts serve: Flask at '/' and '/sub', raw ones at '/raw'."""
 
 from __future__ import annotations
 
@@ -251,12 +251,26 @@ def endless(environ: Environ, start_response: Any) -> Iterable[bytes]:
     return Closing('endless', chunks())
 
 
+def valid(environ: Environ, start_response: Any) -> Iterable[bytes]:
+    """What wsgiref.validate accepts."""
+    way = environ['PATH_INFO']
+    body = environ['wsgi.input'].readline()
+    environ['wsgi.errors'].write('validated\n')
+    write = start_response('200 OK', [('Content-Type', 'text/plain')])
+    if way == '/list':
+        return [body, b'done']
+    if way == '/write':
+        write(body)
+        return [b'done']
+    return iter([body, b'done'])
+
+
 RAW: dict[str, Callable[..., Iterable[Any]]] = {
     f'/{function.__name__}': function
     for function in (
-        environ, lines, generator, pausing, release, sized, short, long, empty, not_modified, no_content, writes,
-        write_late, fails_at_once, fails_in_first, fails_half_way, exits, silent, text, twice, replaces,
-        replaces_late, head_of, errors, file, context, endless,
+        environ, lines, generator, pausing, release, sized, short, long, empty, not_modified, no_content,
+        writes, write_late, fails_at_once, fails_in_first, fails_half_way, exits, silent, text, twice,
+        replaces, replaces_late, head_of, errors, file, context, endless,
     )
 }  # fmt: skip
 RAW['/events'] = events_so_far
@@ -309,5 +323,5 @@ def wsgi(max_upload_size: int = 4 << 20) -> MountTable:
     table.add('/sub', WsgiMount(flask_app(), settings))
     table.add('/raw', WsgiMount(raw, settings))
     table.add('/späß', WsgiMount(raw, settings))
-    table.add('/valid', WsgiMount(validator(raw), settings))
+    table.add('/valid', WsgiMount(validator(valid), settings))
     return table
