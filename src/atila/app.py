@@ -61,6 +61,7 @@ class Atila:
         self.apps: dict[str, Any] = {}
         #: Status code (0: every other) -> (handler, the media type that the client must accept or '*').
         self.error_handlers: dict[int, tuple[Callable[..., Any], str]] = {}
+        self.encode_json = jsons.encoder('utcoffset', False)
         self.lifecycle = hooks.Lifecycle(self)
         self._router = Router()
         self._endpoints: list[Endpoint] = []
@@ -199,6 +200,7 @@ class Atila:
 
     def _settle(self, settings: Settings) -> None:
         """Everything is routed: what depends on it, once."""
+        self.encode_json = jsons.encoder(self.config.JSON_ENCODER, self.config.PRETTY_JSON)
         limit = min(self.config.MAX_UPLOAD_SIZE, settings.max_upload_size)
         for endpoint in self._endpoints:
             endpoint.body_limit = limit

@@ -7,7 +7,9 @@ an `UploadedFile` (SPEC chapter 15).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from encodings import normalize_encoding
+from encodings.aliases import aliases
 from typing import Any
 
 import msgspec
@@ -22,20 +24,30 @@ MAX_FIELDS = 1000
 #: Most bytes of a form's text field, and of all text of a form.
 MAX_TEXT = 8 * 1024 * 1024
 
+#: A part of a multipart form stays in memory up to so many bytes: at most MAX_FIELDS times as much in all.
+SPOOL_FROM = 64 * 1024
+
 _CHARSET = re.compile(r'charset\s*=\s*"?([A-Za-z0-9._:-]+)', re.ASCII)
 _JSON_TYPE = re.compile(r'application/(?:[\w.+-]+\+)?json', re.ASCII)
+_NO_CHARSETS = frozenset(('rot_13', 'mbcs', 'tactis', 'utf_7'))
+#: Character sets, by the names of their codecs. A list, because a codec is looked for on disk, each miss is
+#: kept for ever, and some codecs ('idna', 'punycode') take quadratic time.
+_CHARSETS = {'koi8_u', 'cp874', 'utf_8_sig'} | {
+    codec for codec in aliases.values() if not codec.endswith('_codec') and codec not in _NO_CHARSETS
+}
 
 
 def charset_of(content_type: str) -> str:
-    """The charset parameter, 'utf-8' without one; BadParameter for one that Python doesn't know."""
+    """The charset parameter, 'utf-8' without one; BadParameter for one that is unknown."""
     match = _CHARSET.search(content_type)
-    if match is None:
-        return 'utf-8'
-    try:
-        b''.decode(match[1])
-    except LookupError:
-        raise BadParameter(f'unknown charset {match[1]}') from None
-    return match[1]
+    return 'utf-8' if match is None else _known(match[1])
+
+
+def _known(charset: str) -> str:
+    name = normalize_encoding(charset).lower()
+    if aliases.get(name, name) not in _CHARSETS:
+        raise BadParameter(f'unknown charset {charset[:40]}')
+    return charset
 
 
 def parse(body: Body, content_type: str) -> tuple[dict[str, Any] | None, Any]:
@@ -80,21 +92,30 @@ def _multipart(body: Body, boundary: str, charset: str) -> dict[str, Any]:
             strict=True,
             part_limit=MAX_FIELDS,
             partsize_limit=body.size + 1,
-            spool_limit=1 << 20,
-            memory_limit=MAX_TEXT + (1 << 20) * 8,
+            spool_limit=SPOOL_FROM,
+            memory_limit=SPOOL_FROM * MAX_FIELDS,
             disk_limit=body.size + 1,
         )
-        return collect((part.name, _value(part)) for part in parser)
-    except (MultipartError, UnicodeDecodeError, LookupError) as error:
+        return collect(_fields(parser))
+    except (MultipartError, UnicodeError, LookupError) as error:
         raise BadParameter(f'malformed multipart form: {error}') from None
 
 
-def _value(part: MultipartPart) -> Any:
-    if part.filename is not None:
-        from .upload import UploadedFile
+def _fields(parts: Iterable[MultipartPart]) -> Iterator[tuple[str, Any]]:
+    from .upload import UploadedFile
 
-        return UploadedFile(part)
-    return part.value
+    text = 0
+    for part in parts:
+        if part.filename is not None:
+            yield part.name, UploadedFile(part)
+            continue
+        text += part.size
+        try:
+            if text > MAX_TEXT:
+                raise BadParameter(f'the text of a form may have {MAX_TEXT} bytes at most')
+            yield part.name, part.raw.decode(_known(part.charset))
+        finally:
+            part.close()
 
 
 def collect(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

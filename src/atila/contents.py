@@ -45,6 +45,9 @@ _COMPRESSIBLE = (
 )
 _NO_BODY = (204, 205, 304)
 _CHUNK = 64 * 1024
+_HTML = b'text/html; charset=utf-8'
+_JSON = b'application/json'
+_XML = b'text/xml; charset=utf-8'
 
 
 # -- contents of our own -------------------------------------------------------------------------
@@ -53,17 +56,21 @@ _CHUNK = 64 * 1024
 class API:
     """A dict for programs: `was.API ('201 Created', {'id': 1}, name = 'x')` (SPEC RS-13)."""
 
-    def __init__(self, was: Was, *args: Any, **values: Any) -> None:
-        rest = list(args)
+    __slots__ = ('_was', 'data')
+
+    def __init__(self, was: Was, args: tuple[Any, ...], values: dict[str, Any]) -> None:
         self._was = was
-        if rest and isinstance(rest[0], str):
-            was.response.set_status(rest.pop(0))
-        data = rest.pop(0) if rest else {}
-        if rest or not isinstance(data, dict):
-            raise TypeError(
-                'was.API takes a status line, a dict and keywords, each optional: was.API ({"id": 1})'
-            )
-        self.data: dict[str, Any] = {**data, **values}
+        self.data = values
+        if args:
+            rest = list(args)
+            if isinstance(rest[0], str):
+                was.response.set_status(rest.pop(0))
+            data = rest.pop(0) if rest else {}
+            if rest or not isinstance(data, dict):
+                raise TypeError(
+                    'was.API takes a status line, a dict and keywords, each optional: was.API ({"id": 1})'
+                )
+            self.data = {**data, **values}
 
     def __getitem__(self, key: str) -> Any:
         return self.data[key]
@@ -84,13 +91,11 @@ class API:
 
     def encode(self) -> tuple[bytes, bytes]:
         """(content type, body) in the form the client accepts."""
-        config = self._was.app.config
-        if accepts(self._was.exchange.header(b'accept'), b'text/xml'):
-            plain = jsons.plain(self.data, config.JSON_ENCODER)
-            return b'text/xml; charset=utf-8', xml_dumps(
-                (plain,), methodresponse=True, allow_none=True
-            ).encode()
-        return b'application/json', jsons.encode(self.data, config.JSON_ENCODER, config.PRETTY_JSON)
+        app, accept = self._was.app, self._was.exchange.fields.get(b'accept')
+        if accept is not None and b'xml' in accept and accepts(accept, b'text/xml'):
+            plain = jsons.plain(self.data, app.config.JSON_ENCODER)
+            return _XML, xml_dumps((plain,), methodresponse=True, allow_none=True).encode()
+        return _JSON, app.encode_json(self.data)
 
 
 class File:
@@ -120,9 +125,22 @@ class MountedFile:
 def send(was: Was, content: Any) -> None:
     """Answer with what a service returned."""
     kind = type(content)
-    if kind is str:
-        send_bytes(was, content.encode(), text=True)
-        return
+    if was._response is None:  # nothing but a small body, the common case: in one step
+        if kind is str:
+            content_type, body = _HTML, content.encode()
+        elif kind is API:
+            content_type, body = content.encode()
+        else:
+            _send_any(was, kind, content)
+            return
+        if len(body) <= COMPRESS_FROM:
+            fields = [SERVER, (b'content-type', content_type), (b'content-length', b'%d' % len(body))]
+            was.exchange.respond(200, fields, body)
+            return
+    _send_any(was, kind, content)
+
+
+def _send_any(was: Was, kind: type, content: Any) -> None:
     sender = _SENDERS.get(kind)
     if sender is None:
         sender = _SENDERS[kind] = _sender_for(content)
@@ -181,7 +199,7 @@ def _typed(headers: RawHeaders, text: bool) -> RawHeaders:
                 value += b'; charset=utf-8'
         checked.append((name, value))
     if not found:
-        checked.append((b'content-type', b'text/html; charset=utf-8' if text else b'text/html'))
+        checked.append((b'content-type', _HTML if text else b'text/html'))
     return checked
 
 

@@ -95,6 +95,8 @@ def fail(was: Was, error: BaseException) -> None:
         headers = error.headers
     else:
         code = getattr(error, 'http_status', 500)
+        if type(code) is not int or not 500 <= code <= 599:  # somebody else's attribute of that name
+            code = 500
         reason, explain, errno, headers = reason_of(code), '', 0, []
         log.error('%s %s failed', exchange.method, exchange.path, exc_info=error)
         if not isinstance(error, Exception):
@@ -153,7 +155,7 @@ def page(
 def _handled(was: Was, code: int, reason: str, explain: str, errno: int, trace: str | None) -> Any:
     """What the app's own handler returns; None without one, or if it fails (SPEC ER-03, ER-04)."""
     found = was.app.error_handlers.get(code) or was.app.error_handlers.get(0)
-    if found is None:
+    if found is None or code < 400:  # a redirect or a 304 is no error
         return None
     handler, accept = found
     if accept != '*' and not accepts(was.exchange.header(b'accept'), accept.encode('latin-1')):

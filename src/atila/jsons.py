@@ -46,12 +46,18 @@ def check_encoder(encoder: Any) -> None:
         )
 
 
-def encode(value: Any, encoder: Any = 'utcoffset', pretty: bool = False) -> bytes:
-    """`value` as UTF-8 JSON; TypeError for what cannot be written. `pretty`: indented by 2."""
-    if not isinstance(encoder, str):
-        return json.dumps(value, cls=encoder, ensure_ascii=False, indent=2 if pretty else None).encode()
-    text = msgspec.json.encode(plain(value, encoder))
-    return msgspec.json.format(text, indent=2) if pretty else text
+def encoder(name: Any = 'utcoffset', pretty: bool = False) -> Callable[[Any], bytes]:
+    """A function from values to UTF-8 JSON; TypeError for what cannot be written. `pretty`: indented by 2."""
+    if not isinstance(name, str):
+        return lambda value: json.dumps(
+            value, cls=name, ensure_ascii=False, indent=2 if pretty else None
+        ).encode()
+    date, write = _DATES[name], msgspec.json.Encoder().encode
+
+    def encode(value: Any) -> bytes:
+        return write(value if _is_plain(value) else _convert(value, date))
+
+    return (lambda value: msgspec.json.format(encode(value), indent=2)) if pretty else encode
 
 
 def _is_plain(value: Any) -> bool:

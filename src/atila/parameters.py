@@ -39,7 +39,7 @@ def parse_pairs(text: bytes, charset: str, what: str) -> dict[str, Any]:
         return {}
     try:
         pairs = parse_qsl(
-            text.decode('ascii' if charset.lower() in ('utf-8', 'utf8') else 'latin-1'),
+            text.decode(charset),  # should be ASCII; some clients don't encode what isn't
             keep_blank_values=True,
             encoding=charset,
             errors='strict',
@@ -103,7 +103,7 @@ class Signature:
     that doesn't take `was`.
     """
 
-    __slots__ = ('any_name', 'bare', 'defaults', 'names', 'required')
+    __slots__ = ('any_name', 'bare', 'defaults', 'names', 'required', 'reserved')
 
     def __init__(self, function: Callable[..., Any]) -> None:
         name = getattr(function, '__name__', repr(function))
@@ -113,6 +113,8 @@ class Signature:
             inspect.Parameter.POSITIONAL_ONLY,
         ):
             raise TypeError(f'{name} must take `was` as its first argument: def {name} (was, ...)')
+        #: The name of `was` itself, which a request may not give.
+        self.reserved = parameters[0].name
         names: list[str] = []
         required: list[str] = []
         self.defaults: dict[str, Any] = {}
@@ -145,6 +147,8 @@ class Signature:
             if name not in given:
                 raise BadParameter(f'parameter `{name}` is missing')
         if self.any_name:
+            if self.reserved in given:
+                raise BadParameter(f"parameter `{self.reserved}` needn't")
             return given
         names = self.names
         unknown = [name for name in given if name not in names]

@@ -219,7 +219,8 @@ class Router:
             return True
         try:
             return any(
-                values[-1] != '' or resource.omits_last for resource, values in self.find(quote(path).encode())
+                values[-1] != '' or resource.omits_last
+                for resource, values in self.find(quote(path).encode())
             )
         except BadSegment:
             return False

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from skitai.context import current
 from skitai.exchange import Exchange
-from skitai.headers import SERVER
 
 from . import contents
 from .errors import HTTPError, fail
@@ -25,8 +24,6 @@ from .was import Was
 
 if TYPE_CHECKING:
     from .app import Atila
-
-_HTML = (b'content-type', b'text/html; charset=utf-8')
 
 
 class Endpoint:
@@ -134,11 +131,6 @@ class Endpoint:
                 content = self.function(was)
             else:
                 content = self.function(was, **self.arguments(was))
-            if type(content) is str and was._response is None:
-                body = content.encode()
-                if len(body) <= contents.COMPRESS_FROM:  # nothing but a body: the common case, in one step
-                    exchange.respond(200, [SERVER, _HTML, (b'content-length', b'%d' % len(body))], body)
-                    return
             contents.send(was, content)
         except BaseException as error:
             fail(was, error)
@@ -163,7 +155,12 @@ class Endpoint:
 
     def arguments(self, was: Was) -> dict[str, Any]:
         """The service's keyword arguments; BadParameter where the request doesn't fit it."""
-        return self.signature.check(was.request.given, self.app.restrict_parameter_count)
+        exchange = was.exchange
+        if exchange.body is None and not exchange.scope['query_string']:
+            given = self.path_arguments(exchange)
+        else:
+            given = was.request.given
+        return self.signature.check(given, self.app.restrict_parameter_count)
 
 
 class Refusal:

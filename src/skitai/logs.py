@@ -5,7 +5,7 @@ Three streams: `request` (one line an answer), `app` (what services log and thei
 
 The access log costs a request one `deque.append`: the exchange itself is queued, and a thread of its own
 formats and writes what has come in, at most 0.1 s later. It holds at most `_QUEUE` lines: when the
-writer can't keep up (a stalled disk or pipe), further lines are dropped and their number is logged.
+writer can't keep up (a stalled disk or pipe), the oldest are dropped, and that is logged.
 
 One text line: the combined log format, then what the engine adds:
 
@@ -19,18 +19,20 @@ import json
 import logging
 import logging.handlers
 import os
+import re
 import secrets
 import sys
 import threading
 import time
 from collections import deque
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 from .config import Settings
 from .exchange import Exchange
 
-_QUEUE = 65536
+_QUEUE = 16384
 _INTERVAL = 0.1
 
 _ids = itertools.count(1000)
@@ -43,34 +45,46 @@ def transaction_of(exchange: Exchange) -> tuple[str, str]:
     The global id is the caller's `X-Gtxn-Id` where it sent a sound one (it ends up in logs: letters,
     digits, '-', '_' and '.', at most 64), else a new one.
     """
-    if exchange.transaction is None:
+    found = exchange.transaction
+    if found is None:
         global _process
         if not _process:
             _process = secrets.token_hex(4)
         local = str(next(_ids))
-        given = exchange.header(b'x-gtxn-id')
-        if given is not None and len(given) <= 64 and given.translate(None, b'-_.').isalnum():
-            exchange.transaction = given.decode('ascii', 'replace'), local
+        given = exchange.fields.get(b'x-gtxn-id')
+        if given is not None and _GTXID.fullmatch(given):
+            found = given.decode('ascii'), local
         else:
-            exchange.transaction = f'{_process}-{local}', local
-    return exchange.transaction
+            found = f'{_process}-{local}', local
+        exchange.transaction = found
+    return found
 
 
-def _escape(value: bytes | str | None) -> str:
+_GTXID = re.compile(rb'[A-Za-z0-9._-]{1,64}')
+#: Text that goes into a line as it is: printable ASCII but quotes and backslashes.
+_PLAIN = re.compile(rb'[\x20-\x21\x23-\x5b\x5d-\x7e]+')
+
+
+def _quotable(value: bytes) -> str:
     """A header's text without anything that could break or forge a line."""
+    if _PLAIN.fullmatch(value):
+        return value.decode('ascii')
+    text = value.decode('utf-8', 'backslashreplace')
+    return ''.join(c if c.isprintable() and c not in '"\\' else _escaped(c) for c in text) or '-'
+
+
+def _escaped(character: str) -> str:
+    return '\\' + character if character in '"\\' else character.encode('unicode_escape').decode('ascii')
+
+
+#: User agents repeat: remembered while they are of a usual length.
+_remembered = lru_cache(maxsize=512)(_quotable)
+
+
+def _agent(value: bytes | None) -> str:
     if not value:
         return '-'
-    text = value.decode('utf-8', 'backslashreplace') if isinstance(value, bytes) else value
-    if not text.isprintable() or '"' in text or '\\' in text:
-        text = ''.join(
-            c
-            if c.isprintable() and c not in '"\\'
-            else c.encode('unicode_escape').decode()
-            if c != '"'
-            else '\\"'
-            for c in text
-        )
-    return text
+    return _remembered(value) if len(value) <= 256 else _quotable(value)
 
 
 class AccessLog:
@@ -84,7 +98,7 @@ class AccessLog:
         self._json = settings.log_format == 'json'
         self._worker = worker
         self._off = tuple(pattern for pattern in settings.log_off)
-        self._queue: deque[Exchange] = deque()
+        self._queue: deque[Exchange] = deque(maxlen=_QUEUE)
         self.append = self._queue.append
         self._wake = threading.Event()
         self._stop = False
@@ -113,13 +127,7 @@ class AccessLog:
     def flush(self) -> None:
         """Write all lines queued by now (the writer's thread; tests call it after `close`)."""
         queue = self._queue
-        dropped = 0
-        while len(queue) > _QUEUE:
-            try:
-                queue.popleft()
-            except IndexError:
-                break
-            dropped += 1
+        dropped = len(queue) == _QUEUE
         while queue:
             lines = []
             for _ in range(min(len(queue), 256)):
@@ -132,7 +140,7 @@ class AccessLog:
                     lines.append(f'- an access log line could not be written: {error!r}')
             self._emit(lines)
         if dropped:
-            logging.getLogger('skitai.server').warning('%d access log lines were dropped', dropped)
+            logging.getLogger('skitai.server').warning('the access log falls behind: lines were dropped')
 
     def _emit(self, lines: list[str]) -> None:
         if not lines:
@@ -156,10 +164,10 @@ class AccessLog:
 
     def format(self, exchange: Exchange) -> str:
         """One line for a finished exchange."""
-        fields = exchange.fields
+        scope, fields = exchange.scope, exchange.fields
         gtxid, ltxid = transaction_of(exchange)
         milliseconds = (exchange.finished - exchange.started) * 1000
-        received = getattr(exchange, 'body_received', 0)
+        received = exchange.body_received
         if self._json:
             return json.dumps(
                 {
@@ -181,11 +189,15 @@ class AccessLog:
                 },
                 ensure_ascii=False,
             )
+        query = scope['query_string']
+        target = exchange.raw_path + b'?' + query if query else exchange.raw_path
+        referer = fields.get(b'referer')
+        client, user = scope.get('client'), exchange.user_name
         return (
-            f'{exchange.client[0] or "-"} - {_escape(exchange.user_name)} [{self._time(exchange)}] '
-            f'"{exchange.method} {_escape(exchange.target)} HTTP/{exchange.http_version}" '
-            f'{exchange.status} {exchange.sent} "{_escape(fields.get(b"referer"))}" '
-            f'"{_escape(fields.get(b"user-agent"))}" {milliseconds:.3f} {received} {gtxid} {ltxid} {self._worker}'
+            f'{client[0] if client else "-"} - {_quotable(user.encode()) if user else "-"} '
+            f'[{self._time(exchange)}] "{exchange.method} {_quotable(target)} HTTP/{exchange.http_version}" '
+            f'{exchange.status} {exchange.sent} "{_quotable(referer) if referer else "-"}" '
+            f'"{_agent(fields.get(b"user-agent"))}" {milliseconds:.3f} {received} {gtxid} {ltxid} {self._worker}'
         )
 
     def _time(self, exchange: Exchange, iso: bool = False) -> str:

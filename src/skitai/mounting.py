@@ -26,7 +26,7 @@ from .config import Settings
 from .exchange import Exchange
 from .mounts.fileanswer import FileAnswer
 from .mounts.table import DEFAULT_HOST, App, Files, MountTable
-from .preference import Preference, abspath
+from .preference import Preference, abspath, default_config
 
 log = logging.getLogger('skitai.server')
 
@@ -222,12 +222,22 @@ class Mounts:
             return
         if isinstance(request.application, Path):
             table.add_files(request.point, self._directory(request.application), request.host)
-        for kind, (url, root) in request.preference.plan.directories.items():
+        plan = request.preference.plan
+        chains: dict[str, list[str]] = {}  # URL -> roots, in the order in which they are looked at
+        for kind, (url, root) in plan.directories.items():
             if root is None:
                 base = getattr(request.module, '__file__', None) or abspath('x')
                 root = os.path.join(os.path.dirname(os.path.abspath(base)), kind.lower())
                 request.preference.config[f'{kind}_ROOT'] = root
-            table.add_files(url, self._directory(Path(root)), request.host)
+            chains.setdefault(url.rstrip('/'), []).append(root)
+        if plan.static_dirs:
+            url = request.preference.config.get('STATIC_URL', default_config().STATIC_URL)
+            own = chains.setdefault(url.rstrip('/'), [])
+            own[:0] = [root for root, front in plan.static_dirs if front]
+            own += [root for root, front in plan.static_dirs if not front]
+        for url, roots in chains.items():
+            for root in reversed(roots):  # before directories that the script has mounted there (ST-05)
+                table.add_files(url, self._directory(Path(root)), request.host, front=True)
 
     def _directory(self, root: Path) -> Files:
         from .mounts.static import Directory

@@ -14,11 +14,13 @@ the new ones serve.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -109,6 +111,7 @@ class Master:
             self._reap()
             self._spawn_due()
             if self.stopping and not any(self.workers.values()) and not self._old:
+                self.listener.close()
                 return self.exit_code
             self._wait()
             while received:
@@ -149,7 +152,7 @@ class Master:
         """Let the workers finish what they have, then end."""
         self.stopping = True
         self._deadline = time.monotonic() + self.settings.drain_timeout + 5
-        self.listener.close()
+        _refuse_connections(self.listener)
         self._signal_all(signal.SIGTERM)
 
     def _signal_all(self, signum: int) -> None:
@@ -304,6 +307,24 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal
 def _command() -> list[str]:
     """This very command line."""
     return [sys.executable, *sys.orig_argv[1:]]
+
+
+#: struct sock_fprog with one instruction of classic BPF: drop the packet (Linux, socket(7)).
+_SO_ATTACH_FILTER = 26
+_DROP = struct.pack('HBBI', 0x06, 0, 0, 0)
+
+
+def _refuse_connections(listener: socket.socket) -> None:
+    """Let nobody begin a connection any more, while those in the socket's queue can still be accepted.
+
+    Closing the socket would reset them. Where the system has no such filter, it is left open until the
+    workers have stopped.
+    """
+    if sys.platform == 'linux':
+        code = ctypes.create_string_buffer(_DROP, len(_DROP))
+        program = struct.pack('HL', 1, ctypes.addressof(code))
+        with contextlib.suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def _tell_ready(pipe: int) -> None:

@@ -66,9 +66,7 @@ def serve(
     return 0
 
 
-async def _until(
-    stop: asyncio.Event, engine: DirectEngine, settings: Settings, lifeline: int | None
-) -> None:
+async def _until(stop: asyncio.Event, engine: DirectEngine, settings: Settings, lifeline: int | None) -> None:
     await stop.wait()
     if lifeline is not None:
         asyncio.get_running_loop().remove_reader(lifeline)

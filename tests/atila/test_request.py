@@ -136,21 +136,23 @@ def test_what_the_fields_say(client_for: Make) -> None:
     """RQ-15, RQ-16."""
     client = client_for(
         asking(
-            lambda was: {
-                name: getattr(was.request, name)
-                for name in ('user_agent', 'content_type', 'charset', 'content_length', 'host')
-            }
-            | {
-                'referer': was.request.referer,
-                'origin': was.request.origin,
-                'calls': [
-                    was.request.get_user_agent(),
-                    was.request.get_content_type(),
-                    was.request.get_main_type(),
-                    was.request.get_sub_type(),
-                    was.request.get_host(),
-                ],
-            }
+            lambda was: (
+                {
+                    name: getattr(was.request, name)
+                    for name in ('user_agent', 'content_type', 'charset', 'content_length', 'host')
+                }
+                | {
+                    'referer': was.request.referer,
+                    'origin': was.request.origin,
+                    'calls': [
+                        was.request.get_user_agent(),
+                        was.request.get_content_type(),
+                        was.request.get_main_type(),
+                        was.request.get_sub_type(),
+                        was.request.get_host(),
+                    ],
+                }
+            )
         )
     )
     headers = {
@@ -344,8 +346,13 @@ def test_parameters_of_json(client_for: Make) -> None:
 def test_the_raw_body(client_for: Make) -> None:
     """RQ-13, also behind a parsed form."""
     app = asking(
-        lambda was: [was.request.DATA]
-        + [body.decode('latin-1') for body in (was.request.get_body(), was.request.body, was.request.payload)]
+        lambda was: (
+            [was.request.DATA]
+            + [
+                body.decode('latin-1')
+                for body in (was.request.get_body(), was.request.body, was.request.payload)
+            ]
+        )
     )
     assert answered(client_for(app), method='POST', data={'a': '1'}) == [{'a': '1'}] + ['a=1'] * 3
     assert answered(client_for(app), method='POST', data=b'\x00\xff') == [None] + ['\x00\xff'] * 3
@@ -398,7 +405,11 @@ def test_environ(client_for: Make) -> None:
 
     client = client_for(asking(question), point='/app')
     found = answered(
-        client, '/app/caf%C3%A9?x=1', 'POST', data=b'abc', headers={'X-One': '1', 'Content-Type': 'text/plain'}
+        client,
+        '/app/caf%C3%A9?x=1',
+        'POST',
+        data=b'abc',
+        headers={'X-One': '1', 'Content-Type': 'text/plain'},
     )
     assert found['REQUEST_METHOD'] == 'POST'
     assert found['SCRIPT_NAME'] == '/app'

@@ -380,7 +380,9 @@ def test_an_explicit_route_wins_over_an_omitted_parameter(client_for: Make) -> N
         return 'explicit'
 
     client = client_for(app)
-    assert [client.get(path).text for path in ('/a', '/b', '/a/1', '/b/1')] == ['explicit'] * 2 + ['omitted'] * 2
+    assert [client.get(path).text for path in ('/a', '/b', '/a/1', '/b/1')] == ['explicit'] * 2 + [
+        'omitted'
+    ] * 2
 
 
 def test_a_redirect_to_the_slash(client_for: Make) -> None:
@@ -447,9 +449,7 @@ def test_a_name_that_is_defined_twice_is_reported(caplog: pytest.LogCaptureFixtu
     assert [r.levelno for r in caplog.records if 'already defined' in r.message] == [logging.ERROR]
 
 
-def test_a_path_that_is_routed_twice_is_reported(
-    client_for: Make, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_path_that_is_routed_twice_is_reported(client_for: Make, caplog: pytest.LogCaptureFixture) -> None:
     """RT-12: the last one wins."""
     app = Atila('app')
 
@@ -533,7 +533,10 @@ def test_a_mounted_app_sees_its_own_part_of_the_path(client_for: Make) -> None:
 
 #: What hyper lets into a request line; the rest is tried in tests/skitai/engine/test_hardening.py.
 TARGETS = st.binary(max_size=60).map(
-    lambda data: b'/' + b''.join(b'%%%02X' % c if c < 0x21 or c in b'"<>\\^`{|}#' or c > 0x7E else b'%c' % c for c in data)
+    lambda data: (
+        b'/'
+        + b''.join(b'%%%02X' % c if c < 0x21 or c in b'"<>\\^`{|}#' or c > 0x7E else b'%c' % c for c in data)
+    )
 )
 
 

@@ -134,7 +134,8 @@ def test_urlfor_begins_with_the_mount_point(urls: Callable[..., Any], point: str
     """UR-01."""
     base = point.rstrip('/')
     found = urls(
-        lambda was: [was.urlfor('nav'), was.urlfor('/x.css'), was.urlfor('p2'), was.urlfor('root')], point=point
+        lambda was: [was.urlfor('nav'), was.urlfor('/x.css'), was.urlfor('p2'), was.urlfor('root')],
+        point=point,
     )
     assert found == {'found': [f'{base}/nav', f'{base}/x.css', f'{base}/p2', f'{base}/']}
 

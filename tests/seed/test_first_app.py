@@ -159,7 +159,7 @@ def text_of(client: ServerClient, path: str) -> tuple[int, str]:
 
 
 def test_A_01_minimal_app(minimal: ServerClient) -> None:
-    """Seed 5-18."""
+    """Seed 5-18, SPEC ST-01."""
     answer = minimal.get('/')
     assert answer.status_code == 200
     assert answer.text == 'Hello, World'
@@ -196,7 +196,7 @@ print (atila.load (serve.app).name)
 
 
 def test_A_04_project_tree_is_accepted(packaged: tuple[ServerClient, Path]) -> None:
-    """Seed 187-193: static, templates, the package, tests and serve.py beside it."""
+    """Seed 187-193, SPEC ST-16: static, templates, the package, tests and serve.py beside it."""
     client, directory = packaged
     assert {path.name for path in directory.iterdir()} >= {'myapp', 'tests', 'serve.py', 'README.md'}
     assert text_of(client, '/site.css') == (200, 'body {}')
@@ -204,7 +204,7 @@ def test_A_04_project_tree_is_accepted(packaged: tuple[ServerClient, Path]) -> N
 
 
 def test_A_05_launch_script_with_preference(packaged: tuple[ServerClient, Path]) -> None:
-    """Seed 195-201: the process is named."""
+    """Seed 195-201, SPEC ST-10: the process is named."""
     client, _ = packaged
     assert text_of(client, '/') == (200, 'Index Page')
     assert Path(f'/proc/{client.pid}/cmdline').read_text().startswith('skitai/mtapp')
@@ -228,7 +228,7 @@ def test_A_06_config_app_and_mount_hooks(launch: Launcher) -> None:
 
 
 def test_A_07_devel_is_debug_mode_and_reloads(launch: Launcher) -> None:
-    """Seed 224: within a second of a change; a syntax error is shown in the browser, mending it heals."""
+    """Seed 224, SPEC ST-12, ST-13: within a second of a change; a syntax error is shown in the browser, mending it heals."""
     attributes = """
         @app.route ('/attributes')
         def attributes (was):
@@ -242,7 +242,7 @@ def test_A_07_devel_is_debug_mode_and_reloads(launch: Launcher) -> None:
     wait_for(lambda: client.get('/').text == 'New Page', 'the changed page', 5)
 
     launch.write({'myapp/__init__.py': package.replace("return 'Index Page'", "return 'Index")})
-    wait_for(lambda: client.get('/').status_code == 500, 'an error', 3)
+    wait_for(lambda: client.get('/').status_code == 500, 'an error')
     shown = client.get('/', headers={'Accept': 'text/html'})
     assert shown.headers['Content-Type'].startswith('text/html')
     assert 'SyntaxError' in shown.text
@@ -288,7 +288,7 @@ def test_A_12_services_mount_a_module(cascaded: ServerClient) -> None:
 
 
 def test_A_13_blank_route_of_a_module(cascaded: ServerClient, launch: Launcher) -> None:
-    """Seed 276-282: with '' it is '/sub', with '/' it is '/sub/'."""
+    """Seed 276-282, SPEC LC-08: with '' it is '/sub', with '/' it is '/sub/'."""
     assert text_of(cascaded, '/sub') == (200, 'Sub Page')
     sub = CASCADED['myapp/services/sub.py'].replace("@app.route ('')", "@app.route ('/')")
     client = launch({**CASCADED, 'myapp/services/sub.py': sub})
@@ -325,7 +325,7 @@ def test_A_17_tree_of_services_is_accepted(cascaded: ServerClient) -> None:
 
 
 def test_A_18_umount_prints_once(launch: Launcher) -> None:
-    """Seed 317-318: before a reload, and at shutdown."""
+    """Seed 317-318, SPEC LC-05: before a reload, and at shutdown."""
     umount = """
     def __umount__ (app): # NO mntopt argument
         print ('bye...')

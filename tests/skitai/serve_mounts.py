@@ -2,7 +2,8 @@
 
     serve_mounts.py DIRECTORY MODULE:FUNCTION DESCRIPTOR ARGUMENTS SETTINGS [UID]
 
-DIRECTORY is put on the path, FUNCTION makes the table from ARGUMENTS (JSON), DESCRIPTOR is a listening
+DIRECTORY is put on the path, FUNCTION makes the table from ARGUMENTS (JSON), or the table and
+the ASGI mounts that have a lifespan, DESCRIPTOR is a listening
 socket, SETTINGS (JSON) are fields of `skitai.config.Settings`. It becomes the user UID when
 everything is imported (the interpreter may be out of that user's reach). Ends at SIGTERM.
 """
@@ -16,6 +17,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import AsyncExitStack
 
 import uvloop
 
@@ -26,7 +28,8 @@ from skitai.engine.direct import DirectEngine
 def main(directory: str, target: str, descriptor: str, arguments: str, settings: str, uid: str = '') -> None:
     sys.path.insert(0, directory)
     module, _, function = target.partition(':')
-    table = getattr(importlib.import_module(module), function)(**json.loads(arguments))
+    made = getattr(importlib.import_module(module), function)(**json.loads(arguments))
+    table, applications = made if isinstance(made, tuple) else (made, [])
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     engine = DirectEngine(table, Settings(**json.loads(settings)), loop, None)
@@ -34,9 +37,16 @@ def main(directory: str, target: str, descriptor: str, arguments: str, settings:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     if uid:
         os.setuid(int(uid))
-    engine.start(socket.socket(fileno=int(descriptor)))
-    loop.run_until_complete(stop.wait())
-    loop.run_until_complete(engine.stop())
+
+    async def serve() -> None:
+        async with AsyncExitStack() as stack:
+            for application in applications:
+                await stack.enter_async_context(application.lifespan())
+            engine.start(socket.socket(fileno=int(descriptor)))
+            await stop.wait()
+            await engine.stop()
+
+    loop.run_until_complete(serve())
 
 
 if __name__ == '__main__':

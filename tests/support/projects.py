@@ -111,6 +111,9 @@ class Launcher:
         self.write(files)
         client = skitai.test_client(self.directory / script, options.pop('port', None), **options)
         self._clients.append(client)
+        if options.get('devel'):
+            # A kept connection may be closed by a reload at the very moment that it is used.
+            client.set_default_header('Connection', 'close')
         return client
 
     def execute(self, *arguments: str, script: str = 'serve.py', **environment: str) -> Process:

@@ -314,6 +314,8 @@ class AsgiExchange(Exchange):
         """Send a part of the body; returns when there is room for the next."""
         self.sent += len(chunk)
         await self._deliver({'type': 'http.response.body', 'body': chunk, 'more_body': more})
+        if more:
+            await asyncio.sleep(0)  # a fast reader leaves the loop to others between two parts
 
     async def _deliver(self, message: Message) -> None:
         timer = asyncio.timeout(self.engine.settings.network_timeout)
@@ -602,7 +604,6 @@ class _QuickSteps(_Steps):
     """Made on the event loop itself: a step never blocks for long."""
 
     async def __anext__(self) -> bytes:
-        await asyncio.sleep(0)  # a fast reader leaves the loop to others between two steps
         chunk: bytes = next(self.chunks, _MISSING)
         if chunk is _MISSING:
             raise StopAsyncIteration

@@ -38,6 +38,10 @@ STREAM_SLICE = 0.02
 LINGER_BYTES = 1 << 20
 LINGER_SECONDS = 5.0
 
+#: The steps of a stop (see `DirectEngine.stop`), in seconds.
+CLOSING_PAUSE = 0.15
+CLOSING_PAUSE_DEVEL = 0.03
+
 _NOT_IN_FLIGHT = object()
 _NO_BODY_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
 
@@ -53,6 +57,7 @@ class DirectExchange(Exchange):
         self.path = self.local_path = scope['path'] or '/'
         self._fields = None
         self.body = None
+        self.body_received = 0
         self.user_name = None
         self.transaction = None
         self.started = monotonic()
@@ -67,6 +72,8 @@ class DirectExchange(Exchange):
         engine = self.engine
         if engine.in_flight.pop(self, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
             return
+        if engine.closing:
+            headers = self._closing(headers)
         if body and self.method == 'HEAD':
             body = b''  # over HTTP/2 Granian would send it
         send = self.proto.send
@@ -117,11 +124,19 @@ class DirectExchange(Exchange):
         self.engine.streaming[self] = math.inf
         self.status = status
         self.sent = 0
+        if self.engine.closing:
+            headers = self._closing(headers)
         # What `send` returns when there is nothing to wait for has a type that Granian does not export.
         self.engine.ready_type = type(
             self.proto.send({'type': 'http.response.start', 'status': status, 'headers': headers})
         )
         return True
+
+    def _closing(self, headers: RawHeaders) -> RawHeaders:
+        """The headers, with word that this is the connection's last answer (HTTP/2 has its own way)."""
+        if self.scope['http_version'] == '2' or (b'connection', b'close') in headers:
+            return headers
+        return [*headers, (b'connection', b'close')]
 
     def write(self, chunk: bytes) -> Any:
         """Send a part; the awaitable is ready when there is room for the next."""
@@ -220,6 +235,7 @@ class DirectExchange(Exchange):
         await self._completed(awaitable)
         if self in streaming:
             streaming[self] = math.inf
+        await asyncio.sleep(0)  # a fast reader leaves the loop to others between two parts
 
     async def asgi(self, application: Callable[..., Any], root_path: str) -> None:
         self.body_received = 0
@@ -438,6 +454,8 @@ class DirectEngine:
         self.reading: dict[_BodyReader, None] = {}
         self.tasks: set[asyncio.Task[None]] = set()  # the loop's thread only
         self.ready_type: type = type(None)
+        #: Set when the worker is about to stop: each answer is then its connection's last.
+        self.closing = False
         self._server = DirectServer(settings, loop)
 
     # -- a request's way in ----------------------------------------------------------------------
@@ -476,7 +494,6 @@ class DirectEngine:
         if limit is None:
             self._ready(exchange)
             return
-        exchange.body_received = 0
         length = exchange.content_length
         if length is not None and length > limit:
             self.refuse(exchange, 413, f'the body may have {limit} bytes at most', close=True)
@@ -586,7 +603,17 @@ class DirectEngine:
         self.loop.call_later(1.0, self._watch)
 
     async def stop(self) -> bool:
-        """Accept no more, let requests in flight finish; True when all did within the drain time."""
+        """Accept no more, let requests in flight finish; True when all did within the drain time.
+
+        In three steps, so that no request is lost that a client could send: connections in use are told
+        to close while those that wait to be accepted still are; then none is accepted, and those just
+        accepted get time to send their request; then idle ones are closed and the rest is waited for.
+        """
+        self.closing = True
+        pause = CLOSING_PAUSE_DEVEL if self.settings.devel else CLOSING_PAUSE
+        await asyncio.sleep(pause)
+        self._server.pause()
+        await asyncio.sleep(pause)
         drained = await self._server.stop(self.settings.drain_timeout)
         for task in list(self.tasks):
             task.cancel()

@@ -18,6 +18,8 @@ that the worker falls back to Granian's own scheduler (`StockServer`, logged onc
 - A status outside 200-599 or a header that cannot be encoded aborts the process: `headers` checks.
 - A stream that is dropped half-way ends as if complete, and there is no other way to end it: see
   `direct.DirectExchange.abort`.
+- When told to stop it closes connections from which it has read nothing yet, although their request may
+  be on its way: so `pause` comes first, which keeps the listening descriptor from giving it new ones.
 """
 
 from __future__ import annotations
@@ -105,6 +107,7 @@ class _Server:
         self.loop = loop
         self._signal = _granian.WorkerSignal()
         self._stopped = asyncio.Event()
+        self._descriptor = -1  # what Granian accepts on
 
     def _serve(self, listener: socket.socket, scheduler: Any, loop: Any, threads: int) -> None:
         """`listener` is bound and listening, and stays the caller's to close."""
@@ -115,7 +118,8 @@ class _Server:
             copied = pkcs8 if pkcs8 != keyfile else None
             keyfile = pkcs8
         is_unix = listener.family == socket.AF_UNIX
-        holder = _granian.SocketHolder(os.dup(listener.fileno()), is_unix, settings.backlog)
+        self._descriptor = os.dup(listener.fileno())
+        holder = _granian.SocketHolder(self._descriptor, is_unix, settings.backlog)
         worker = _granian.ASGIWorker(
             worker_id=1,
             sock=(None, holder),
@@ -144,6 +148,17 @@ class _Server:
         (worker.serve_mtr_uds if is_unix else worker.serve_mtr)(scheduler, loop, self._signal)
         if copied is not None:
             os.unlink(copied)  # read by now
+
+    def pause(self) -> None:
+        """Accept no more; connections that arrive stay in the socket's queue, for other processes.
+
+        The descriptor that Granian accepts on is put on a socket to which nobody connects.
+        """
+        with socket.socket() as nobody:
+            nobody.bind(('127.0.0.1', 0))
+            nobody.listen(1)
+            nobody.setblocking(False)
+            os.dup2(nobody.fileno(), self._descriptor)
 
     async def stop(self, timeout: float) -> bool:
         """Accept no more and let the requests in flight finish; False if some had not after `timeout` s."""

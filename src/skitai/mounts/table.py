@@ -154,9 +154,12 @@ class MountTable:
     def __init__(self) -> None:
         self._sites: dict[str, _Site] = {DEFAULT_HOST: _Site()}
         self._default = self._sites[DEFAULT_HOST]
+        self._one_site = True
 
     def _site(self, host: str) -> _Site:
-        return self._sites.setdefault(host.lower(), _Site())
+        site = self._sites.setdefault(host.lower(), _Site())
+        self._one_site = len(self._sites) == 1
+        return site
 
     def add(self, point: str, app: App, name: str | None = None, host: str = DEFAULT_HOST) -> Mount:
         """Mount `app` at `point` ('/', '/tf' or '/tf/')."""
@@ -189,7 +192,7 @@ class MountTable:
 
     def _site_of(self, exchange: Exchange) -> _Site:
         site = self._default
-        if len(self._sites) > 1:
+        if not self._one_site:
             host = exchange.header(b'host') or b''
             name = host.decode('latin-1').lower()
             site = self._sites.get(name) or self._sites.get(name.rpartition(':')[0]) or site
@@ -197,7 +200,7 @@ class MountTable:
 
     def find(self, exchange: Exchange) -> Handler:
         """The handler for a request; it is also kept as `exchange.handler`."""
-        site = self._site_of(exchange)
+        site = self._default if self._one_site else self._site_of(exchange)
         root = site.root
         if root is not None:
             exchange.mount = root
