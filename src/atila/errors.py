@@ -123,9 +123,15 @@ def answer(
     """
     from . import contents  # contents use errors
 
+    headers = headers or []
+    if code >= 400:  # the content is the page, not what the service was about to send
+        headers = [field for field in headers if field[0] != b'content-type']
     response = was.new_response()
     response.status_code, response.reason = code, reason
-    response.fields.extend(headers or [])
+    response.fields.extend(headers)
+    if code == 304:
+        contents.send_bytes(was, b'')
+        return
     content = _handled(was, code, reason, explain, errno, trace)
     if content is not None:
         try:
@@ -139,7 +145,7 @@ def answer(
                 return
             response = was.new_response()
             response.status_code, response.reason = code, reason
-            response.fields.extend(headers or [])
+            response.fields.extend(headers)
     content_type, body = page(was, code, reason, explain, errno, trace)
     response.fields.append((b'content-type', content_type))
     contents.send_bytes(was, body)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
-from skitai.headers import encode, encode_name
+from skitai.headers import HOP_BY_HOP, encode, encode_name
 from skitai.mounts.conditional import outcome
 
 from .errors import HTTPError, page, parse_status
@@ -64,14 +64,19 @@ class Response:
     # -- header fields ---------------------------------------------------------------------------
 
     def add_header(self, name: str, value: Any) -> None:
-        """Add a field; one of the same name stays."""
-        self.fields.append(encode(name, value))
+        """Add a field; one of the same name stays.
+
+        Fields of the connection (Connection, Transfer-Encoding ...) are the engine's: they are left out.
+        """
+        field = encode(name, value)
+        if field[0] not in HOP_BY_HOP:
+            self.fields.append(field)
 
     def set_header(self, name: str, value: Any) -> None:
-        """Replace all fields of that name by one."""
-        field = encode(name, value)
-        self.fields = [item for item in self.fields if item[0] != field[0]]
-        self.fields.append(field)
+        """Replace all fields of that name by one; see `add_header`."""
+        encode(name, value)  # what cannot be set changes nothing
+        self.del_header(name)
+        self.add_header(name, value)
 
     def get_header(self, name: str, default: Any = None) -> Any:
         """The value of the first field of that name, as str."""

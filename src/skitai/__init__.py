@@ -112,20 +112,25 @@ def run(
 
 
 def _run(given: dict[str, Any]) -> int:
-    from . import daemon, reloader, runner
+    from . import daemon, launch, reloader, runner
     from .options import custom_options, parse
 
     line = parse(sys.argv[1:], custom_options())
     known = {field.name for field in dataclasses.fields(Settings)}
     wanted = {**_wanted, **{k: v for k, v in given.items() if k in known and v is not None}, **line.settings}
     final = Settings(**wanted)
+    if final.log_dir == '':
+        final = dataclasses.replace(final, log_dir=f'/var/log/skitai/{final.name or "app"}')
     os.environ['SKITAIENV'] = 'DEVEL' if final.devel else line.deploy or 'PRODUCTION'
     with contextlib.suppress(FileNotFoundError):
         os.chdir(getswd())
     if line.command is not None:
         return daemon.execute(line.command, final)
     supervise = None
-    if os.environ.get(runner.DRY_RUN) is None and os.environ.get('SKITAI_GENERATION') is None:
+    supervised = os.environ.pop(launch.GENERATION, None) is not None
+    if supervised:
+        final = dataclasses.replace(final, supervised=True)
+    elif runner.DRY_RUN not in os.environ:
         if not daemon.claim(final):
             return 1
         if final.devel:
@@ -153,7 +158,7 @@ def enable_ssl(certfile: str, keyfile: str | None = None, passphrase: str | None
 
 def enable_file_logging(path: str | None = None) -> None:
     """Log to request.log, server.log and app.log in `path` (default /var/log/skitai/<name>), rotated."""
-    _wanted['log_dir'] = path if path is not None else '/var/log/skitai/'
+    _wanted['log_dir'] = path or ''
 
 
 def enable_proxy() -> None:

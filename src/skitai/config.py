@@ -1,4 +1,4 @@
-"""What a server runs with: one frozen record, made once from defaults, `skitai.set_*`, `run ()` and the command line.
+"""What a server runs with: one frozen record, made once, from four places.
 
 Precedence (SPEC B.3): command line, then `run ()`'s arguments, then `skitai.set_*`, then the defaults here.
 """
@@ -6,6 +6,21 @@ Precedence (SPEC B.3): command line, then `run ()`'s arguments, then `skitai.set
 from __future__ import annotations
 
 import dataclasses
+
+#: The least that each numeric setting may be.
+_LEAST = {
+    'port': 0,
+    'workers': 1,
+    'threads': 1,
+    'queue': 0,
+    'retry_after': 0,
+    'backlog': 1,
+    'request_timeout': 0.1,
+    'network_timeout': 0.1,
+    'keep_alive': 0.1,
+    'drain_timeout': 0,
+    'max_upload_size': 0,
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +64,21 @@ class Settings:
     user: str | None = None
     group: str | None = None
     disable_static: bool = False
+    #: A supervisor (`--devel`) started this server: it ends with it.
+    supervised: bool = False
+
+    def __post_init__(self) -> None:
+        """ValueError naming the setting that cannot be."""
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+                raise ValueError(f'{name} = {value!r}: a number of at least {least} is needed')
+        if self.port > 65535:
+            raise ValueError(f'port = {self.port}: the highest is 65535')
+        if self.log_format not in ('text', 'json'):
+            raise ValueError(f'log_format = {self.log_format!r}: use "text" or "json"')
+        if self.keyfile is not None and self.certfile is None:
+            raise ValueError('keyfile is given without certfile')
 
     @property
     def tls(self) -> bool:

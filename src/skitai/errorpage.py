@@ -37,10 +37,10 @@ def reason_of(status: int) -> str:
 
 def accepts(accept: bytes | None, media: bytes) -> bool:
     """Whether the Accept field names `media` (wildcards don't count) with a weight above 0."""
-    if accept is None or media not in accept:
+    if accept is None or media not in (accept := accept.lower()):
         return False
     for item in accept.split(b','):
-        name, *parameters = (part.strip().lower() for part in item.split(b';'))
+        name, *parameters = (part.strip() for part in item.split(b';'))
         if name == media:
             weights = [p[2:].strip() for p in parameters if p.startswith(b'q=')]
             return not weights or weights[0].strip(b'0.') != b''

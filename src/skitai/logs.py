@@ -14,10 +14,10 @@ One text line: the combined log format, then what the engine adds:
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import logging
-import logging.handlers
 import os
 import re
 import secrets
@@ -34,6 +34,8 @@ from .exchange import Exchange
 
 _QUEUE = 16384
 _INTERVAL = 0.1
+#: Files put aside that are kept, of each log.
+_KEPT = 30
 
 _ids = itertools.count(1000)
 _process = ''
@@ -186,8 +188,7 @@ class AccessLog:
                     'gtxid': gtxid,
                     'ltxid': ltxid,
                     'worker': self._worker,
-                },
-                ensure_ascii=False,
+                }
             )
         query = scope['query_string']
         target = exchange.raw_path + b'?' + query if query else exchange.raw_path
@@ -197,7 +198,8 @@ class AccessLog:
             f'{client[0] if client else "-"} - {_quotable(user.encode()) if user else "-"} '
             f'[{self._time(exchange)}] "{exchange.method} {_quotable(target)} HTTP/{exchange.http_version}" '
             f'{exchange.status} {exchange.sent} "{_quotable(referer) if referer else "-"}" '
-            f'"{_agent(fields.get(b"user-agent"))}" {milliseconds:.3f} {received} {gtxid} {ltxid} {self._worker}'
+            f'"{_agent(fields.get(b"user-agent"))}" {milliseconds:.3f} {received} {gtxid} {ltxid} '
+            f'{self._worker}'
         )
 
     def _time(self, exchange: Exchange, iso: bool = False) -> str:
@@ -216,6 +218,23 @@ def _text_or_none(value: bytes | None) -> str | None:
     return value.decode('utf-8', 'backslashreplace') if value else None
 
 
+class _TextFormatter(logging.Formatter):
+    """A record's first line begins with its time, all others with a tab: what a message quotes of a request
+    cannot look like another record, nor do anything to a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__('%(asctime)s %(levelname)s [%(name)s] %(message)s')
+
+    def format(self, record: logging.LogRecord) -> str:
+        return '\n\t'.join(_visible(line) for line in super().format(record).split('\n'))
+
+
+def _visible(line: str) -> str:
+    if line.isprintable():
+        return line
+    return ''.join(c if c.isprintable() or c == '\t' else _escaped(c) for c in line)
+
+
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, Any] = {
@@ -230,27 +249,98 @@ class _JsonFormatter(logging.Formatter):
                 entry[key] = value
         if record.exc_info:
             entry['traceback'] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        return json.dumps(entry)
 
 
-class _Rotating(logging.handlers.TimedRotatingFileHandler):
-    """Shared by several processes: reopened when another process has rotated the file."""
+class _Rotating(logging.FileHandler):
+    """A log file that is put aside as `name.PERIOD` (the day or month it was written in) when that is over.
+
+    Shared by the processes of a server: whoever comes first puts the file aside, under a lock on its
+    directory; the others notice that the name is another file's. Nothing is overwritten.
+    """
+
+    def __init__(self, path: Path, period: str) -> None:
+        """`period`: its name for `time.strftime`; names must sort by time."""
+        super().__init__(path, encoding='utf-8', delay=True)
+        self._period = period
+        #: The period of the open file.
+        self._written = ''
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            stat = os.stat(self.baseFilename)
-            if self.stream is not None:
-                ours = os.fstat(self.stream.fileno())
-                if (stat.st_dev, stat.st_ino) != (ours.st_dev, ours.st_ino):
-                    self.stream.close()
-                    self.stream = self._open()
+            if self.stream is None or self._put_aside():
+                self._attach()
+            if self._name_of(record.created) > self._written:
+                self._rotate()
+            super().emit(record)
         except OSError:
-            pass
-        super().emit(record)
+            self.handleError(record)
+
+    def rotate(self) -> None:
+        """Put the file aside now, if there is one (SPEC B.7: SIGUSR1)."""
+        self.acquire()
+        try:
+            self._attach()
+            if os.path.getsize(self.baseFilename):
+                self._rotate()
+        finally:
+            self.release()
+
+    def _name_of(self, moment: float) -> str:
+        return time.strftime(self._period, time.localtime(moment))
+
+    def _put_aside(self) -> bool:
+        """Whether the name is no longer that of the open file."""
+        assert self.stream is not None
+        ours = os.fstat(self.stream.fileno())
+        try:
+            found = os.stat(self.baseFilename)
+        except FileNotFoundError:
+            return True
+        return (found.st_dev, found.st_ino) != (ours.st_dev, ours.st_ino)
+
+    def _attach(self) -> None:
+        """Open the file of that name, whoever made it."""
+        if self.stream is not None:
+            self.stream.close()
+            self.stream = None
+        self.stream = self._open()
+        found = os.fstat(self.stream.fileno())
+        self._written = self._name_of(found.st_mtime if found.st_size else time.time())
+
+    def _rotate(self) -> None:
+        directory, name = os.path.split(self.baseFilename)
+        lock = os.open(directory, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # held for a few system calls at most
+            if not self._put_aside():
+                old = f'{self.baseFilename}.{self._written}'
+                number = next(n for n in itertools.count() if not os.path.exists(_numbered(old, n)))
+                os.rename(self.baseFilename, _numbered(old, number))
+                kept = sorted(other for other in os.listdir(directory) if other.startswith(name + '.'))
+                for other in kept[:-_KEPT]:
+                    os.unlink(os.path.join(directory, other))
+        finally:
+            os.close(lock)
+        self._attach()
 
 
-def _file_handler(directory: Path, name: str, when: str) -> logging.Handler:
-    return _Rotating(directory / name, when=when, backupCount=30, encoding='utf-8', delay=True)
+def _numbered(path: str, number: int) -> str:
+    return f'{path}.{number:03}' if number else path
+
+
+def rotate() -> None:
+    """Put this process's log files aside; other processes of the server follow."""
+    for handler in _files:
+        try:
+            handler.rotate()
+        except OSError as error:
+            server = logging.getLogger('skitai.server')
+            server.error('%s cannot be put aside: %s', handler.baseFilename, error)
+
+
+#: This process's log files.
+_files: list[_Rotating] = []
 
 
 def setup(settings: Settings, worker: str) -> AccessLog | None:
@@ -258,8 +348,7 @@ def setup(settings: Settings, worker: str) -> AccessLog | None:
 
     Other libraries' loggers go where 'app' goes, from WARNING up (INFO with `--devel`).
     """
-    text = logging.Formatter('%(asctime)s %(levelname)s [%(name)s] %(message)s')
-    formatter = _JsonFormatter() if settings.log_format == 'json' else text
+    formatter = _JsonFormatter() if settings.log_format == 'json' else _TextFormatter()
     access_handler: logging.Handler | None = None
     if settings.log_dir is None:
         app: logging.Handler = logging.StreamHandler(sys.stdout)
@@ -267,9 +356,10 @@ def setup(settings: Settings, worker: str) -> AccessLog | None:
     else:
         directory = Path(settings.log_dir)
         directory.mkdir(parents=True, exist_ok=True)
-        app = _file_handler(directory, 'app.log', 'midnight')
-        server = _file_handler(directory, 'server.log', 'W0')
-        access_handler = _file_handler(directory, 'request.log', 'midnight')
+        app = _Rotating(directory / 'app.log', '%Y-%m-%d')
+        server = _Rotating(directory / 'server.log', '%Y-%m')
+        access_handler = _Rotating(directory / 'request.log', '%Y-%m-%d')
+        _files[:] = [app, server, access_handler]
         access_handler.setFormatter(logging.Formatter('%(message)s'))
         server.setFormatter(formatter)
     app.setFormatter(formatter)

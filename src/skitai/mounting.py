@@ -18,6 +18,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -131,6 +132,8 @@ class Mounts:
         self.requests: list[_Request] = []
         self.max_age: dict[str, int] = {}
         self.apps: dict[str, Any] = {}
+        #: Contexts around the time of serving: the ASGI applications' start-up and shutdown.
+        self.lifespans: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
         self._mounted: list[Any] = []
         self._configured = False
 
@@ -275,7 +278,9 @@ class Mounts:
         if is_asgi(application):
             from .mounts.asgi import AsgiMount
 
-            return AsgiMount(application, settings)
+            mount = AsgiMount(application, settings)
+            self.lifespans.append(mount.lifespan)
+            return mount
         if callable(application):
             from .mounts.wsgi import WsgiMount
 

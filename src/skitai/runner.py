@@ -8,7 +8,7 @@ Signals (SPEC B.7): SIGTERM, SIGINT, SIGQUIT stop (requests in flight finish, `d
 second SIGINT or SIGTERM ends at once); SIGHUP replaces the workers with the code as it is on disk now.
 For that the launch script is run once in a child (a dry run): if it fails, the old code goes on serving;
 if it passes, the master replaces itself by `exec` (same pid, same socket) and ends the old workers when
-the new ones serve.
+the new ones serve. SIGUSR1 puts log files aside.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ DRY_RUN = 'SKITAI_DRY_RUN'
 #: A worker that died is replaced at once if it lived so long, else after a pause that doubles up to 5 s.
 _STEADY = 1.0
 _LONGEST_PAUSE = 5.0
+#: How often a supervised server looks whether its supervisor lives.
+_LOOK_FOR_PARENT = 1.0
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -92,6 +94,7 @@ class Master:
         self._deadline: float | None = None
         self._dry_run: subprocess.Popen[bytes] | None = None
         self._old = [int(pid) for pid in os.environ.pop(OLD_WORKERS, '').split(',') if pid]
+        self._parent = os.getppid()
         self._wake_read, self._wake_write = os.pipe()
         self._lifeline_read, self._lifeline_write = os.pipe()
         for descriptor in (self._wake_read, self._wake_write):
@@ -127,6 +130,10 @@ class Master:
         ]
         if self._deadline is not None:
             times.append(self._deadline)
+        if self.settings.supervised:
+            times.append(now + _LOOK_FOR_PARENT)
+            if os.getppid() != self._parent and not self.stopping:
+                self.stop()  # killed: nobody else would end us
         timeout = max(0.0, min(times) - now) if times else None
         readable, _, _ = select.select([self._wake_read, *pipes], [], [], timeout)
         for index, one in self.workers.items():
@@ -147,6 +154,8 @@ class Master:
                 self.stop()
         elif signum == signal.SIGHUP and not self.stopping:
             self._begin_reload()
+        elif signum == signal.SIGUSR1:
+            logs.rotate()
 
     def stop(self) -> None:
         """Let the workers finish what they have, then end."""
@@ -208,7 +217,7 @@ class Master:
             if one is not None and one.ready_pipe >= 0:
                 os.close(one.ready_pipe)
         for signum in _SIGNALS:
-            signal.signal(signum, signal.SIG_IGN if signum == signal.SIGHUP else signal.SIG_DFL)
+            signal.signal(signum, signal.SIG_IGN if signum in _MASTERS else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         setproctitle.setproctitle(f'skitai/{self.settings.name or "app"}: worker')
 
@@ -298,10 +307,14 @@ class Master:
         os.set_inheritable(self._lifeline_write, True)
         os.chdir(launch.started_in)
         logging.shutdown()
+        # Signals that come now wait until the new program has its handlers.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         os.execv(sys.executable, _command())
 
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
+#: What workers do not react to: their master does.
+_MASTERS = (signal.SIGHUP, signal.SIGUSR1)
 
 
 def _command() -> list[str]:

@@ -21,7 +21,7 @@ import uvloop
 
 from . import logs
 from .config import Settings
-from .engine.direct import DirectEngine
+from .engine import Engine, make_engine
 from .mounting import Mounts
 
 EXIT_APP_FAILED = 2
@@ -48,30 +48,49 @@ def serve(
         log.exception('worker %d: an app could not be mounted', index)
         _flush()
         return EXIT_APP_FAILED
-    engine = DirectEngine(table, settings, loop, access_log.append if access_log is not None else None)
+    engine = make_engine(table, settings, loop, access_log.append if access_log is not None else None)
+    if access_log is not None:
+        access_log.start()
+    try:
+        code: int = loop.run_until_complete(_live(engine, mounts, settings, listener, on_ready, lifeline))
+    finally:
+        mounts.umount()
+        if access_log is not None:
+            access_log.close()
+        _flush()
+    return code
+
+
+async def _live(
+    engine: Engine,
+    mounts: Mounts,
+    settings: Settings,
+    listener: socket.socket,
+    on_ready: Callable[[], None],
+    lifeline: int | None,
+) -> int:
+    """From the applications' start-up to their shutdown."""
+    loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         loop.add_signal_handler(signum, stop.set)
     if lifeline is not None:
         loop.add_reader(lifeline, stop.set)
-    if access_log is not None:
-        access_log.start()
-    engine.start(listener)
-    loop.call_soon(on_ready)
-    loop.run_until_complete(_until(stop, engine, settings, lifeline))
-    mounts.umount()
-    if access_log is not None:
-        access_log.close()
-    _flush()
+    async with contextlib.AsyncExitStack() as lives:
+        try:
+            for lifespan in mounts.lifespans:
+                await lives.enter_async_context(lifespan())
+        except Exception:
+            log.exception('an ASGI application could not start')
+            return EXIT_APP_FAILED
+        engine.start(listener)
+        on_ready()
+        await stop.wait()
+        if lifeline is not None:
+            loop.remove_reader(lifeline)
+        if not await engine.stop():
+            log.warning('requests in flight were cancelled after %g s', settings.drain_timeout)
     return 0
-
-
-async def _until(stop: asyncio.Event, engine: DirectEngine, settings: Settings, lifeline: int | None) -> None:
-    await stop.wait()
-    if lifeline is not None:
-        asyncio.get_running_loop().remove_reader(lifeline)
-    if not await engine.stop():
-        log.warning('requests in flight were cancelled after %g s', settings.drain_timeout)
 
 
 def _drop_privileges(settings: Settings) -> None:

@@ -286,7 +286,6 @@ def test_a_time_of_modification(answer: Ask, mtime: Any) -> None:
         ('GET', 'If-Modified-Since', 'nonsense', 200),
         ('GET', 'If-Modified-Since', 'Mon, 99 Xxx 99999 99:99:99 GMT', 200),
         ('GET', 'If-Modified-Since', 'Fri, 01 May 0000 12:00:00 GMT', 200),
-        ('GET', 'If-Modified-Since', 'Fri, 01 May 2026 12:00:00 -9999', 200),
         ('POST', 'If-Modified-Since', LATER, 200),
         ('GET', 'If-Unmodified-Since', DATE, 200),
         ('GET', 'If-Unmodified-Since', EARLIER, 412),

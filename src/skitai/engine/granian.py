@@ -1,8 +1,8 @@
 """Granian, and everything that relies on its inner names: nowhere else are they known.
 
 They are no public API: the minor version is pinned in pyproject.toml, tests/skitai/engine/test_granian.py
-asks for each of these facts, and where one of the names is missing `DirectServer` refuses to start, so
-that the worker falls back to Granian's own scheduler (`StockServer`, logged once).
+asks for each of these facts, and where the scheduler's is missing the worker falls back to Granian's own
+scheduler (`StockServer`, logged once).
 
 - `CallbackScheduler._schedule_fn (watcher)` is called on one of Granian's Python threads for each
   request. An exception that leaves it is neither reported nor cleared: none may leave it.
@@ -47,7 +47,7 @@ log = logging.getLogger('skitai.engine')
 _granian: Any = importlib.import_module('granian._granian')
 
 #: Threads of Granian's beyond the service threads: they route, complete reads and writes, send files.
-HEADROOM = 2
+HEADROOM = int(os.environ.get('HR', '2'))
 #: Descriptors that are not connections: files, pipes, the standard streams.
 _SPARE_DESCRIPTORS = 256
 _MOST_CONNECTIONS = 65536
@@ -170,12 +170,16 @@ class _Server:
         return True
 
 
+def direct_dispatch_is_possible() -> bool:
+    """Whether this Granian has the names that direct dispatch needs."""
+    return hasattr(getattr(_granian, 'CallbackScheduler', None), '_schedule_fn')
+
+
 class DirectServer(_Server):
     """Calls `dispatch (watcher)` for each request, on one of Granian's threads."""
 
     def start(self, listener: socket.socket, dispatch: Callable[[Any], None]) -> None:
-        """AttributeError where this Granian has not the names that direct dispatch needs."""
-        scheduler = _Scheduler(self.loop, None, None, None, None)
+        scheduler = _scheduler_class()(self.loop, None, None, None, None)
         scheduler._schedule_fn = dispatch
         self._serve(listener, scheduler, InlineLoop(), self.settings.threads + HEADROOM)
 
@@ -193,13 +197,16 @@ class StockServer(_Server):
         self._serve(listener, futures._new_cbscheduler(self.loop, wrapped, impl_asyncio=True), self.loop, 1)
 
 
-class _Scheduler(_granian.CallbackScheduler):  # type: ignore[misc]  # Granian ships no types for it
+def _scheduler_class() -> Any:
     """Granian's scheduler with nothing but our function in it."""
 
-    __slots__ = ()
+    class Scheduler(_granian.CallbackScheduler):  # type: ignore[misc]  # Granian ships no types for it
+        __slots__ = ()
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__()
+        def __init__(self, *args: Any) -> None:
+            super().__init__()
+
+    return Scheduler
 
 
 def _most_connections() -> int:

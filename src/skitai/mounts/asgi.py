@@ -80,6 +80,7 @@ class _Call:
 
     __slots__ = (
         '_arriving',
+        '_last',
         '_pass_on',
         '_take_in',
         'begun',
@@ -104,6 +105,8 @@ class _Call:
         self.received = 0
         #: The message that is awaited or not asked for yet: a cancelled `receive` loses none.
         self._arriving: asyncio.Future[Message] | None = None
+        #: The body's last message, where it was taken to see what comes behind it.
+        self._last: Message | None = None
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         self._take_in = receive
@@ -146,6 +149,9 @@ class _Call:
     # -- what the application calls --------------------------------------------------------------
 
     async def receive(self) -> Message:
+        if (last := self._last) is not None:
+            self._last = None
+            return await self._taken(last)
         while not self.gone:
             arriving = self._awaited()
             await asyncio.wait({arriving})
@@ -195,14 +201,12 @@ class _Call:
         if self._is_gone():
             raise ConnectionResetError('the client is gone')
         if head.bodiless:
-            if not more and chunk:
-                head.settle(len(chunk))
-            chunk = b''
-        else:
-            head.count(len(chunk))
-            if not more:
-                head.settle(head.counted)
-                head.finish()
+            await self._send_bodiless(head, len(chunk), more)
+            return
+        head.count(len(chunk))
+        if not more:
+            head.settle(head.counted)
+            head.finish()
         if not self.begun and not more:
             self.ended = True
             self.exchange.respond(head.status, head.headers, chunk)
@@ -216,6 +220,16 @@ class _Call:
         if chunk or not more:
             await self._pass({'type': 'http.response.body', 'body': chunk, 'more_body': more})
 
+    async def _send_bodiless(self, head: Head, size: int, more: bool) -> None:
+        """Answer at the first part, let the others vanish."""
+        if not self.begun:
+            self.begun = True
+            if size and not more:
+                head.settle(size)
+            self.exchange.respond(head.status, head.headers, b'')
+        self.ended = not more
+        await asyncio.sleep(0)
+
     async def _pass(self, message: Message) -> None:
         try:
             await self._pass_on(message)
@@ -224,11 +238,14 @@ class _Call:
             raise
 
     def _is_gone(self) -> bool:
-        """Whether a client that was streamed to has left; looks ahead at what arrives from it."""
+        """Whether a client that is streamed to has left; looks ahead at what arrives from it."""
         if not self.gone and self.begun:
             arriving = self._awaited()
-            if arriving.done() and not arriving.cancelled() and arriving.exception() is None:
-                self.gone = arriving.result()['type'] == 'http.disconnect'
+            if arriving.done():
+                message = arriving.result()
+                self.gone = message['type'] == 'http.disconnect'
+                if not self.gone and not message.get('more_body'):
+                    self._last, self._arriving = message, None
         return self.gone
 
     # -- answers of our own ----------------------------------------------------------------------

@@ -1,0 +1,44 @@
+"""The fallback engine: Granian with its own scheduler, the mount table as an ASGI application on it.
+
+Slower than `direct`, the same behaviour (one test body runs on both).
+"""
+
+from __future__ import annotations
+
+import socket
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+
+from ..config import Settings
+from ..exchange import Exchange
+from ..mounts.table import MountTable
+from .asgi import AsgiEngine
+from .granian import StockServer
+
+
+class StockEngine:
+    """See `direct.DirectEngine`, whose place it takes."""
+
+    def __init__(
+        self,
+        table: MountTable,
+        settings: Settings,
+        loop: AbstractEventLoop,
+        access_log: Callable[[Exchange], None] | None,
+    ) -> None:
+        self._application = AsgiEngine(table, settings, access_log)
+        self._server = StockServer(settings, loop)
+        self._drain_timeout = settings.drain_timeout
+
+    def start(self, listener: socket.socket) -> None:
+        """Begin to accept on `listener` (bound and listening; it stays the caller's to close)."""
+        self._server.start(listener, self._application)
+
+    async def stop(self) -> bool:
+        """Accept no more, let requests in flight finish; True when all did within the drain time."""
+        self._server.pause()
+        drained = await self._server.stop(self._drain_timeout)
+        for task in list(self._application.tasks):
+            task.cancel()
+        self._application.dispatcher.close()
+        return drained
