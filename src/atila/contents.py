@@ -149,7 +149,7 @@ def _send_any(was: Was, kind: type, content: Any) -> None:
 
 def _sender_for(content: Any) -> Callable[[Was, Any], None]:
     """How contents of this type are sent: found once for a type."""
-    for kind, sender in list(_SENDERS.items()):
+    for kind, sender in _KINDS:
         if isinstance(content, kind):
             return sender
     if hasattr(type(content), '__respond__'):
@@ -308,7 +308,11 @@ class _Prefixed:
 
 
 def _send_reader(was: Was, content: Any) -> None:
-    _stream(was, _Parts(iter(lambda: content.read(_CHUNK), b''), getattr(content, 'close', None)), text=False)
+    def parts() -> Iterator[Any]:
+        while part := content.read(_CHUNK):  # '' at the end of a text file
+            yield part
+
+    _stream(was, _Parts(parts(), getattr(content, 'close', None)), text=False)
 
 
 def _send_producer(was: Was, content: Any) -> None:
@@ -410,5 +414,7 @@ _SENDERS: dict[type, Callable[[Was, Any], None]] = {
     list: _send_parts,
     tuple: _send_parts,
 }
+#: The kinds that are looked for by inheritance: not what `_SENDERS` learns, where `object` may turn up.
+_KINDS = tuple(_SENDERS.items())
 
 __all__ = ['API', 'COMPRESS_FROM', 'File', 'MountedFile', 'parse_status', 'send', 'send_bytes']

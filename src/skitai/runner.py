@@ -161,7 +161,10 @@ class Master:
         """Let the workers finish what they have, then end."""
         self.stopping = True
         self._deadline = time.monotonic() + self.settings.drain_timeout + 5
-        _refuse_connections(self.listener)
+        if not self.settings.supervised:  # the supervisor's next child serves on the same socket
+            _refuse_connections(self.listener)
+        if self._dry_run is not None:
+            self._dry_run.kill()
         self._signal_all(signal.SIGTERM)
 
     def _signal_all(self, signum: int) -> None:
@@ -297,6 +300,8 @@ class Master:
         assert self._dry_run is not None
         self._dry_run.returncode = code  # reaped by us
         self._dry_run = None
+        if self.stopping:
+            return
         if code != 0:
             log.error('the code on disk does not start (%s): the old code goes on serving', _describe(code))
             return

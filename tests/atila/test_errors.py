@@ -404,3 +404,24 @@ def test_statuses_of_the_framework(client_for: Make) -> None:
         'large': 413,
         'range': 416,
     }
+
+
+def test_what_is_no_content_does_not_stand_in_the_way_of_what_is(client_for: Make) -> None:
+    """ER-08: how a type is sent is found once, and not by what its base was."""
+
+    class Base:
+        pass
+
+    class Readable(Base):
+        done = False
+
+        def read(self, size: int) -> bytes:
+            self.done, done = True, self.done
+            return b'' if done else b'read'
+
+    app = app_of(lambda was: object())
+    app.route('/base')(lambda was: Base())
+    app.route('/readable')(lambda was: Readable())
+    client = client_for(app)
+    assert [client.get(path).status_code for path in ('/', '/base')] == [500, 500]
+    assert client.get('/readable').text == 'read'

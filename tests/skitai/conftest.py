@@ -38,12 +38,15 @@ class Server:
             listener.bind(('127.0.0.1', 0))
             listener.listen(256)
             self.port: int = listener.getsockname()[1]
-            script = 'serve_mounts.py' if engine == 'granian' else 'serve_asgi.py'
+            script = 'serve_asgi.py' if engine == 'asgi' else 'serve_mounts.py'
             command = [sys.executable, str(HERE / script), os.path.dirname(file)]
             command += [f'{Path(file).stem}:{function}', str(listener.fileno())]
             command += [json.dumps(arguments), json.dumps({'access_log': False, **settings})]
             command += [] if user is None else [str(user)]
-            self.process = subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=stderr)
+            environment = {**os.environ, 'SERVE_WITH': engine}
+            self.process = subprocess.Popen(
+                command, pass_fds=[listener.fileno()], stderr=stderr, env=environment
+            )
         self._log = log
         self.url = f'http://127.0.0.1:{self.port}'
 
@@ -117,7 +120,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
     """`serve ('/path/site.py:function', settings = {...}, **arguments)` starts a server for a module's tests.
 
     The function makes a MountTable of the arguments (what JSON can hold); `user` runs it as that uid;
-    `engine` is 'granian' (ours) or 'asgi' (as an ASGI application under uvicorn).
+    `engine` is 'granian' (ours), 'stock' (the fallback) or 'asgi' (as an ASGI application under uvicorn).
     """
     servers: list[Server] = []
 

@@ -5,7 +5,8 @@
 DIRECTORY is put on the path, FUNCTION makes the table from ARGUMENTS (JSON), or the table and
 the ASGI mounts that have a lifespan, DESCRIPTOR is a listening
 socket, SETTINGS (JSON) are fields of `skitai.config.Settings`. It becomes the user UID when
-everything is imported (the interpreter may be out of that user's reach). Ends at SIGTERM.
+everything is imported (the interpreter may be out of that user's reach). SERVE_WITH=stock in the environment:
+on the fallback engine. Ends at SIGTERM.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import uvloop
 
 from skitai.config import Settings
 from skitai.engine.direct import DirectEngine
+from skitai.engine.stock import StockEngine
 
 
 def main(directory: str, target: str, descriptor: str, arguments: str, settings: str, uid: str = '') -> None:
@@ -32,7 +34,8 @@ def main(directory: str, target: str, descriptor: str, arguments: str, settings:
     table, applications = made if isinstance(made, tuple) else (made, [])
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    engine = DirectEngine(table, Settings(**json.loads(settings)), loop, None)
+    engine_class = StockEngine if os.environ.get('SERVE_WITH') == 'stock' else DirectEngine
+    engine = engine_class(table, Settings(**json.loads(settings)), loop, None)
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     if uid:

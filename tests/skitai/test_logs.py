@@ -181,7 +181,7 @@ HOSTILE = [
     b'x" 200 1 "-" "-" 0.1 0 a b W0',
     'ü \u2028 \u0085 \u202e'.encode(),
     b'\xff\xfe not UTF-8',
-    b'\ttab',
+    b'a\ttab',
     b'{"time": 1}',
 ]
 

@@ -413,3 +413,19 @@ def test_sighup_under_load_loses_no_request(site: Callable[..., Site]) -> None:
         for future in running:
             future.result(DEADLINE)
     assert [answer for answer in answers if not answer or not is_whole(answer)] == []
+
+
+def test_signals_during_the_replacement_are_not_lost(site: Callable[..., Site]) -> None:
+    """SPEC B.7: neither another SIGHUP nor SIGUSR1 ends a master that is about to be replaced."""
+    one = site()
+    old = one.workers()
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        for number in (signal.SIGHUP, signal.SIGUSR1):
+            one.process.signal(number)
+        time.sleep(0.005)
+        assert one.process.process.poll() is None
+    assert one.get().text == 'version 1'
+    wait_for(lambda: not any(map(runs, old)), 'the end of the old workers')
+    one.process.signal(signal.SIGTERM)
+    assert one.process.wait() == 0

@@ -16,10 +16,13 @@ from typing import Any, NamedTuple
 import uvloop
 
 from skitai.config import Settings
+from skitai.engine import direct
 from skitai.engine.asgi import AsgiEngine
 from skitai.engine.direct import DirectEngine
 from skitai.mounting import Mounts
 from skitai.mounts.table import MountTable
+
+direct.CLOSING_PAUSE = 0.0  # nobody connects to an engine that a test has done with
 
 #: Seconds until something that must happen counts as not happening.
 DEADLINE = 20.0

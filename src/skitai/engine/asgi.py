@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, MutableMapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context
 from time import monotonic
@@ -53,6 +53,15 @@ class AnswerFailed(Exception):
 
 class _ClientGone(ConnectionResetError):
     """The server's `send` told that nobody is there to send to (ASGI 2.4)."""
+
+
+async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel what has not ended, and give it a second to clean up."""
+    left = {task for task in tasks if not task.done()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=1.0)
 
 
 class AsgiEngine:
@@ -117,10 +126,7 @@ class AsgiEngine:
         """Let the tasks that outlive their requests' answers end, then the service threads."""
         if self.tasks:
             _, left = await asyncio.wait(set(self.tasks), timeout=self.settings.drain_timeout)
-            for task in left:
-                task.cancel()
-            if left:
-                await asyncio.wait(left, timeout=1.0)
+            await cancelled(left)
         self.dispatcher.close()
         self.dispatcher = Dispatcher(self.settings.threads, self.settings.queue)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import socket
 from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -26,8 +25,9 @@ from ..config import Settings
 from ..errorpage import error_answer
 from ..exchange import Exchange, RawHeaders
 from ..mounts.table import MountTable
+from .asgi import cancelled
 from .dispatch import Dispatcher
-from .granian import DirectServer, Wake
+from .granian import DirectServer, Wake, break_off
 
 log = logging.getLogger('skitai.engine')
 
@@ -68,9 +68,13 @@ class DirectExchange(Exchange):
     def answered(self) -> bool:
         return self not in self.engine.in_flight
 
-    def respond(self, status: int, headers: RawHeaders, body: bytes) -> None:
+    def respond(
+        self, status: int, headers: RawHeaders, body: bytes, *, service_runs: bool = False
+    ) -> None:
+        """`service_runs`: the engine answers in a service's stead, which may still read the body."""
         engine = self.engine
         if engine.in_flight.pop(self, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
+            self._release_body()
             return
         if engine.closing:
             headers = self._closing(headers)
@@ -82,7 +86,7 @@ class DirectExchange(Exchange):
         self.status = status
         self.sent = len(body)
         self.finished = monotonic()
-        if self.body is not None:
+        if self.body is not None and not service_runs:
             self._release_body()
         if engine.log is not None:
             engine.log(self)
@@ -153,7 +157,7 @@ class DirectExchange(Exchange):
         Granian offers no way to end a chunked body in an error, so this shuts down the socket of the
         peer's connection. Over HTTP/2 the connection's other streams end with it.
         """
-        _shut_down(self.client)
+        break_off(self.client)
         self._close_stream()
 
     def _close_stream(self) -> None:
@@ -273,23 +277,6 @@ def _call(function: Callable[[], None]) -> None:
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _shut_down(peer: tuple[str, int]) -> None:
-    """Shut down this process's connection to `peer` (both directions; the engine closes it)."""
-    for name in os.listdir('/dev/fd'):
-        try:
-            duplicate = os.dup(int(name))
-        except OSError:
-            continue  # closed meanwhile (the listing's own descriptor, or a connection)
-        try:
-            with socket.socket(fileno=duplicate) as connection:
-                if connection.type == socket.SOCK_STREAM and connection.getpeername()[:2] == peer:
-                    connection.shutdown(socket.SHUT_RDWR)
-                    return
-        except OSError:
-            continue  # not a socket, or not connected
-    log.debug('no connection to %s left to abort', peer)
 
 
 class _Stream:
@@ -550,9 +537,12 @@ class DirectEngine:
             reader.pump()
 
     def _overloaded(self, exchange: DirectExchange) -> None:
-        headers, body = error_answer(exchange, 503, 'the server is busy')
+        exchange.respond(503, *self._busy(exchange, 'the server is busy'))
+
+    def _busy(self, exchange: DirectExchange, detail: str) -> tuple[RawHeaders, bytes]:
+        headers, body = error_answer(exchange, 503, detail)
         headers.append((b'retry-after', b'%d' % self.settings.retry_after))
-        exchange.respond(503, headers, body)
+        return headers, body
 
     def forget(self, exchange: DirectExchange) -> None:
         """The client went before an answer: nothing to send, nothing to log but the fact."""
@@ -572,7 +562,7 @@ class DirectEngine:
                 if self.reading.pop(reader, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
                     continue  # complete meanwhile
                 if not reader.keep:
-                    _shut_down(reader.exchange.client)
+                    break_off(reader.exchange.client)
                     continue
                 self.refuse(reader.exchange, 408, 'the body did not arrive in time', close=True)
         reading = {reader.exchange for reader in list(self.reading)}
@@ -584,7 +574,8 @@ class DirectEngine:
                     exchange.path,
                     self.settings.request_timeout,
                 )
-                self._overloaded(exchange)
+                headers, body = self._busy(exchange, 'the service took too long')
+                exchange.respond(503, headers, body, service_runs=True)
                 task = getattr(exchange, '_task', None)
                 if task is not None:
                     task.cancel()
@@ -615,7 +606,6 @@ class DirectEngine:
         self._server.pause()
         await asyncio.sleep(pause)
         drained = await self._server.stop(self.settings.drain_timeout)
-        for task in list(self.tasks):
-            task.cancel()
+        await cancelled(self.tasks)
         self.dispatcher.close()
         return drained

@@ -40,6 +40,7 @@ from granian.http import HTTP1Settings, HTTP2Settings
 
 from ..config import Settings
 from . import tls
+from .asgi import AnswerFailed
 
 log = logging.getLogger('skitai.engine')
 
@@ -47,7 +48,7 @@ log = logging.getLogger('skitai.engine')
 _granian: Any = importlib.import_module('granian._granian')
 
 #: Threads of Granian's beyond the service threads: they route, complete reads and writes, send files.
-HEADROOM = int(os.environ.get('HR', '2'))
+HEADROOM = 2
 #: Descriptors that are not connections: files, pipes, the standard streams.
 _SPARE_DESCRIPTORS = 256
 _MOST_CONNECTIONS = 65536
@@ -191,10 +192,30 @@ class StockServer(_Server):
         futures: Any = importlib.import_module('granian._futures')
 
         async def call(scope: dict[str, Any], proto: Any) -> None:
-            await application(scope, proto.receive, proto.send)
+            try:
+                await application(scope, proto.receive, proto.send)
+            except AnswerFailed:  # logged; ending here would look like a complete answer
+                break_off((scope['client'][0], int(scope['client'][1])))
 
         wrapped = futures._future_watcher_wrapper(call)
         self._serve(listener, futures._new_cbscheduler(self.loop, wrapped, impl_asyncio=True), self.loop, 1)
+
+
+def break_off(peer: tuple[str, int]) -> None:
+    """Shut down this process's connection to `peer`, so that it cannot take a part for the whole."""
+    for name in os.listdir('/dev/fd'):
+        try:
+            duplicate = os.dup(int(name))
+        except OSError:
+            continue  # closed meanwhile (the listing's own descriptor, or a connection)
+        try:
+            with socket.socket(fileno=duplicate) as connection:
+                if connection.type == socket.SOCK_STREAM and connection.getpeername()[:2] == peer:
+                    connection.shutdown(socket.SHUT_RDWR)
+                    return
+        except OSError:
+            continue  # not a socket, or not connected
+    log.debug('no connection to %s left to abort', peer)
 
 
 def _scheduler_class() -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ..config import Settings
 from ..exchange import Exchange
 from ..mounts.table import MountTable
-from .asgi import AsgiEngine
+from .asgi import AsgiEngine, cancelled
 from .granian import StockServer
 
 
@@ -38,7 +38,6 @@ class StockEngine:
         """Accept no more, let requests in flight finish; True when all did within the drain time."""
         self._server.pause()
         drained = await self._server.stop(self._drain_timeout)
-        for task in list(self._application.tasks):
-            task.cancel()
+        await cancelled(self._application.tasks)
         self._application.dispatcher.close()
         return drained

@@ -19,7 +19,7 @@ TIMEOUT = 20
 LIMIT = 4 << 20
 
 
-@pytest.fixture(scope='module', params=['granian', 'asgi'])
+@pytest.fixture(scope='module', params=['granian', 'stock', 'asgi'])
 def server(request: pytest.FixtureRequest, serve: Callable[..., Any]) -> Any:
     return serve(SITE, engine=request.param, max_upload_size=LIMIT)
 
