@@ -1,1 +1,1 @@
-"""aquests: the clients. Tasks, the event loop they run on, HTTP, RPC and databases; usable without a server."""
+"""aquests: the clients. Tasks, the event loop they run on, HTTP, RPC, databases; usable without a server."""

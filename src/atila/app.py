@@ -143,7 +143,7 @@ class Atila:
         return f'{path}.{name}' if path else name
 
     def mount(self, point: str, *modules: Any, **options: Any) -> None:
-        """Mount modules with `__setup__`/`__mount__` hooks, functions `f (app[, mntopt])` or a directory (LC-06).
+        """Mount modules with hooks, functions `f (app[, mntopt])` or a directory (SPEC LC-06).
 
         Belongs into `__setup__` (or before the app is run): RuntimeError inside `__mount__`.
         """

@@ -20,8 +20,9 @@ import os
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
-from xmlrpc.client import dumps as xml_dumps
+from xmlrpc.client import Marshaller
 
+from skitai.context import current
 from skitai.errorpage import accepts
 from skitai.exchange import RawHeaders
 from skitai.headers import SERVER
@@ -94,7 +95,7 @@ class API:
         app, accept = self._was.app, self._was.exchange.fields.get(b'accept')
         if accept is not None and b'xml' in accept and accepts(accept, b'text/xml'):
             plain = jsons.plain(self.data, app.config.JSON_ENCODER)
-            return _XML, xml_dumps((plain,), methodresponse=True, allow_none=True).encode()
+            return _XML, _xml(plain)
         return _JSON, app.encode_json(self.data)
 
 
@@ -117,6 +118,21 @@ class MountedFile:
 
     def __init__(self, url_path: str) -> None:
         self.url_path = url_path
+
+
+class _Marshaller(Marshaller):
+    """XML-RPC with numbers of any size: `i8` is a common extension, above that there are decimal digits."""
+
+    def dump_number(self, value: int, write: Callable[[str], Any]) -> None:
+        kind = 'int' if -(2**31) <= value < 2**31 else 'i8'
+        write(f'<value><{kind}>{value:d}</{kind}></value>\n')
+
+    dispatch = {**Marshaller.dispatch, int: dump_number}
+
+
+def _xml(value: Any) -> bytes:
+    text = _Marshaller('utf-8', True).dumps((value,))
+    return f"<?xml version='1.0'?>\n<methodResponse>\n{text}</methodResponse>\n".encode()
 
 
 # -- sending -------------------------------------------------------------------------------------
@@ -145,6 +161,11 @@ def _send_any(was: Was, kind: type, content: Any) -> None:
     if sender is None:
         sender = _SENDERS[kind] = _sender_for(content)
     sender(was, content)
+
+
+def is_quick(content: Any) -> bool:
+    """Whether sending `content` never waits for code that may block: it may be sent on the event loop."""
+    return type(content) in _QUICK or hasattr(type(content), '__anext__')
 
 
 def _sender_for(content: Any) -> Callable[[Was, Any], None]:
@@ -326,17 +347,21 @@ def _send_producer(was: Was, content: Any) -> None:
 def _send_async(was: Was, content: AsyncIterator[Any]) -> None:
     begun = _begin_stream(was, text=True)
     if begun is not None:
-        was.exchange.stream_async(*begun, _AsyncParts(content))
+        was.exchange.stream_async(*begun, _AsyncParts(was, content))
 
 
 class _AsyncParts:
-    def __init__(self, parts: AsyncIterator[Any]) -> None:
+    """A service's asynchronous iterator as one of bytes."""
+
+    def __init__(self, was: Was, parts: AsyncIterator[Any]) -> None:
+        self._was = was
         self._parts = parts
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
+        current.set(self._was)  # the task is the engine's own
         return _as_bytes(await self._parts.__anext__())
 
     async def aclose(self) -> None:
@@ -416,5 +441,6 @@ _SENDERS: dict[type, Callable[[Was, Any], None]] = {
 }
 #: The kinds that are looked for by inheritance: not what `_SENDERS` learns, where `object` may turn up.
 _KINDS = tuple(_SENDERS.items())
+_QUICK = frozenset(_SENDERS)
 
 __all__ = ['API', 'COMPRESS_FROM', 'File', 'MountedFile', 'parse_status', 'send', 'send_bytes']

@@ -43,7 +43,7 @@ def parse_status(status: str | int) -> tuple[int, str]:
 
 
 class HTTPError(Exception):
-    """Raise it to answer with an error (SPEC ER-01): `raise was.Error ('400 Bad Request', 'missing user ID')`.
+    """Raise it to answer with an error: `raise was.Error ('400 Bad Request', 'no user ID')` (SPEC ER-01).
 
     `status`: the status line. `explain`: shown to the client. `errno`: an application's own code, else
     the body's code is status * 100. `traceback`: show the traceback (in debug mode only). `headers`:

@@ -109,6 +109,8 @@ def _convert(value: Any, date: Callable[[datetime.datetime], Any]) -> Any:
 
 
 def _key(key: Any) -> str:
+    if isinstance(key, enum.Enum):
+        key = key.value
     if isinstance(key, str):
         return key
     if key is None or isinstance(key, bool):

@@ -78,7 +78,7 @@ class Rule:
             if match is None:
                 if '<' in part or '>' in part:
                     raise ValueError(
-                        f'rule {text!r}: {part!r} is no parameter; write <name> or <int:name> as a whole segment'
+                        f'rule {text!r}: {part!r} is no parameter; write a whole segment, <name> or <int:name>'
                     )
                 self.segments.append(part)
                 continue
@@ -105,7 +105,7 @@ class Rule:
         return Rule(self.text.rpartition('/')[0])
 
     def build(self, values: dict[str, Any]) -> str:
-        """The path with `values` in it, percent-encoded; parameters that are missing at the end are left out."""
+        """The path with `values` in it, percent-encoded; what is missing at its end is left out."""
         parts: list[str] = []
         for segment in self.segments:
             if isinstance(segment, str):
@@ -159,7 +159,7 @@ class Resource:
 class _Node:
     """A place in the tree, behind some segments."""
 
-    __slots__ = ('literals', 'parameters', 'rest', 'resource')
+    __slots__ = ('literals', 'parameters', 'resource', 'rest')
 
     def __init__(self) -> None:
         self.literals: dict[str, _Node] = {}

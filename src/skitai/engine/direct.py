@@ -204,7 +204,7 @@ class DirectExchange(Exchange):
         task.add_done_callback(self.engine.tasks.discard)
         self._task = task
         if watch:  # else the coroutine receives the body itself
-            self.when_gone(lambda: loop.call_soon_threadsafe(self._cancel_if_unanswered))
+            self.when_gone(self._client_gone)
 
     async def _guarded(self, coroutine: Coroutine[Any, Any, None]) -> None:
         try:
@@ -214,6 +214,12 @@ class DirectExchange(Exchange):
         except BaseException:  # not even SystemExit may end the event loop
             log.exception('%s %s: a handler failed', self.method, self.path)
             self.engine.refuse(self, 500)
+
+    def _client_gone(self) -> None:
+        try:
+            self.engine.loop.call_soon_threadsafe(self._cancel_if_unanswered)
+        except RuntimeError:
+            pass  # the loop has ended: so have its tasks
 
     def _cancel_if_unanswered(self) -> None:
         if self in self.engine.in_flight or self in self.engine.streaming:

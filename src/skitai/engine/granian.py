@@ -48,7 +48,7 @@ log = logging.getLogger('skitai.engine')
 _granian: Any = importlib.import_module('granian._granian')
 
 #: Threads of Granian's beyond the service threads: they route, complete reads and writes, send files.
-HEADROOM = 2
+HEADROOM = int(os.environ.get('HR', '2'))
 #: Descriptors that are not connections: files, pipes, the standard streams.
 _SPARE_DESCRIPTORS = 256
 _MOST_CONNECTIONS = 65536
@@ -94,10 +94,16 @@ class Wake:
         return inline
 
     def __call__(self, awaitable: Any) -> None:
+        # The awaitable holds this object, and what is resumed holds the awaitable: Granian's types take no
+        # part in garbage collection, so the circle must be broken here, or the request is kept for ever.
+        resume, self.resume = self.resume, _nothing
         if self.state == threading.get_ident():
             self.state = True
         else:
-            self.resume()
+            resume()
+
+
+def _nothing() -> None: ...
 
 
 class _Server:
