@@ -228,7 +228,7 @@ def test_A_06_config_app_and_mount_hooks(launch: Launcher) -> None:
 
 
 def test_A_07_devel_is_debug_mode_and_reloads(launch: Launcher) -> None:
-    """Seed 224, SPEC ST-12, ST-13: within a second of a change; a syntax error is shown in the browser, mending it heals."""
+    """Seed 224, SPEC ST-12, ST-13: a change is served, a syntax error is shown, mending it heals."""
     attributes = """
         @app.route ('/attributes')
         def attributes (was):

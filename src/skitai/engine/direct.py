@@ -396,9 +396,11 @@ class _BodyReader:
         """Add a message; True when there is more to come."""
         exchange = self.exchange
         engine = exchange.engine
-        if message['type'] == 'http.disconnect':
+        if message['type'] == 'http.disconnect':  # the client is gone, or its chunks are malformed
             engine.reading.pop(self, None)
-            engine.forget(exchange)
+            if self.keep:
+                headers, body = error_answer(exchange, 400, 'the body is malformed or incomplete')
+                exchange.respond(400, [*headers, (b'connection', b'close')], body)
             return False
         chunk = message.get('body', b'')
         self.limit -= len(chunk)
@@ -419,6 +421,12 @@ class _BodyReader:
             return False  # given up meanwhile
         self.then(exchange)
         return False
+
+
+def _is_sound(scope: dict[str, Any]) -> bool:
+    """Whether the target is a path, and the Host there where it must be (RFC 9112, 3.2)."""
+    hosts = sum(name == b'host' for name, _ in scope['headers'])
+    return bool(scope['path']) and hosts <= 1 and (hosts == 1 or scope['http_version'] != '1.1')
 
 
 class DirectEngine:
@@ -469,6 +477,10 @@ class DirectEngine:
                 self.refuse(exchange, 500)
                 return
             fields = exchange.fields
+            if b'host' not in fields or len(fields) != len(scope['headers']) or not scope['path']:
+                if not _is_sound(scope):
+                    self.refuse(exchange, 400, 'the request needs one Host and a path', close=True)
+                    return
             if (
                 b'content-length' in fields
                 or b'transfer-encoding' in fields
