@@ -21,6 +21,7 @@ import logging
 import os
 import re
 import secrets
+import shutil
 import sys
 import threading
 import time
@@ -343,6 +344,21 @@ def rotate() -> None:
 _files: list[_Rotating] = []
 
 
+def prepare(settings: Settings) -> None:
+    """In the master, before any worker: make the log files, and give them to the user workers run as."""
+    if settings.log_dir is None:
+        return
+    directory = Path(settings.log_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = [directory, *(directory / name for name in ('app.log', 'server.log', 'request.log'))]
+    for path in paths[1:]:
+        if not path.exists():  # its time says in which period it was written
+            path.touch()
+    if settings.user is not None and os.geteuid() == 0:
+        for path in paths:
+            shutil.chown(path, settings.user, settings.group)
+
+
 def setup(settings: Settings, worker: str) -> AccessLog | None:
     """Configure this process's logging; the access log (not started) or None where it is off.
 
@@ -355,7 +371,6 @@ def setup(settings: Settings, worker: str) -> AccessLog | None:
         server = app
     else:
         directory = Path(settings.log_dir)
-        directory.mkdir(parents=True, exist_ok=True)
         app = _Rotating(directory / 'app.log', '%Y-%m-%d')
         server = _Rotating(directory / 'server.log', '%Y-%m')
         access_handler = _Rotating(directory / 'request.log', '%Y-%m-%d')

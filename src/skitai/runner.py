@@ -36,6 +36,7 @@ from .mounting import Mounts
 log = logging.getLogger('skitai.server')
 
 OLD_WORKERS = 'SKITAI_OLD_WORKERS'
+OLD_LIFELINE = 'SKITAI_OLD_LIFELINE'
 DRY_RUN = 'SKITAI_DRY_RUN'
 
 #: A worker that died is replaced at once if it lived so long, else after a pause that doubles up to 5 s.
@@ -43,6 +44,10 @@ _STEADY = 1.0
 _LONGEST_PAUSE = 5.0
 #: How often a supervised server looks whether its supervisor lives.
 _LOOK_FOR_PARENT = 1.0
+#: After so long the workers have accepted what waited at a stop; then new connections are refused.
+_ACCEPT_LAST = 0.6
+#: A dry run that takes longer has failed.
+_DRY_RUN_TIMEOUT = 60.0
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -93,6 +98,9 @@ class Master:
         self._due = dict.fromkeys(range(settings.workers), 0.0)
         self._deadline: float | None = None
         self._dry_run: subprocess.Popen[bytes] | None = None
+        self._old_lifeline = int(os.environ.pop(OLD_LIFELINE, '-1'))
+        self._close_at: float | None = None
+        self._give_up_at: float | None = None
         self._old = [int(pid) for pid in os.environ.pop(OLD_WORKERS, '').split(',') if pid]
         self._parent = os.getppid()
         self._wake_read, self._wake_write = os.pipe()
@@ -128,8 +136,7 @@ class Master:
             for index, due in self._due.items()
             if self.workers[index] is None and due and not self.stopping
         ]
-        if self._deadline is not None:
-            times.append(self._deadline)
+        times += [t for t in (self._deadline, self._close_at, self._give_up_at) if t is not None]
         if self.settings.supervised:
             times.append(now + _LOOK_FOR_PARENT)
             if os.getppid() != self._parent and not self.stopping:
@@ -141,10 +148,20 @@ class Master:
                 self._read_ready(index, one)
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
-        if self._deadline is not None and time.monotonic() >= self._deadline:
+        self._do_what_is_due(time.monotonic())
+
+    def _do_what_is_due(self, now: float) -> None:
+        if self._close_at is not None and now >= self._close_at:
+            self._close_at = None
+            self.listener.close()
+        if self._give_up_at is not None and now >= self._give_up_at:
+            self._give_up_at = None
+            if self._dry_run is not None:
+                self._dry_run.kill()
+        if self._deadline is not None and now >= self._deadline:
             log.warning('workers that did not stop in time are killed')
             self._signal_all(signal.SIGKILL)
-            self._deadline = time.monotonic() + 5
+            self._deadline = now + 5
 
     def _handle(self, signum: int) -> None:
         if signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -163,6 +180,7 @@ class Master:
         self._deadline = time.monotonic() + self.settings.drain_timeout + 5
         if not self.settings.supervised:  # the supervisor's next child serves on the same socket
             _refuse_connections(self.listener)
+        self._close_at = time.monotonic() + _ACCEPT_LAST
         if self._dry_run is not None:
             self._dry_run.kill()
         self._signal_all(signal.SIGTERM)
@@ -216,6 +234,8 @@ class Master:
         os.close(self._wake_read)
         os.close(self._wake_write)
         os.close(self._lifeline_write)
+        if self._old_lifeline >= 0 and self._old:
+            os.close(self._old_lifeline)
         for one in self.workers.values():
             if one is not None and one.ready_pipe >= 0:
                 os.close(one.ready_pipe)
@@ -260,6 +280,8 @@ class Master:
             code = os.waitstatus_to_exitcode(status)
             if pid in self._old:
                 self._old.remove(pid)
+                if not self._old and self._old_lifeline >= 0:
+                    os.close(self._old_lifeline)
             elif self._dry_run is not None and pid == self._dry_run.pid:
                 self._end_reload(code)
             else:
@@ -295,11 +317,12 @@ class Master:
             return
         log.info('SIGHUP: trying the code on disk')
         self._dry_run = subprocess.Popen(_command(), env={**os.environ, DRY_RUN: '1'}, cwd=launch.started_in)
+        self._give_up_at = time.monotonic() + _DRY_RUN_TIMEOUT
 
     def _end_reload(self, code: int) -> None:
         assert self._dry_run is not None
         self._dry_run.returncode = code  # reaped by us
-        self._dry_run = None
+        self._dry_run = self._give_up_at = None
         if self.stopping:
             return
         if code != 0:
@@ -310,6 +333,7 @@ class Master:
         os.environ[OLD_WORKERS] = ','.join(pids)
         # The old workers notice the end of the lifeline when this descriptor closes: keep it open.
         os.set_inheritable(self._lifeline_write, True)
+        os.environ[OLD_LIFELINE] = str(self._lifeline_write)
         os.chdir(launch.started_in)
         logging.shutdown()
         # Signals that come now wait until the new program has its handlers.
@@ -366,6 +390,7 @@ def run(mounts: Mounts, settings: Settings, supervise: Callable[[socket.socket],
     if supervise is not None:
         with listen(settings) as listener:
             return supervise(listener)
+    logs.prepare(settings)
     logs.setup(settings, 'M')
     mounts.configure()
     if os.environ.pop(DRY_RUN, None) is not None:

@@ -425,8 +425,9 @@ class _BodyReader:
 
 def _is_sound(scope: dict[str, Any]) -> bool:
     """Whether the target is a path, and the Host there where it must be (RFC 9112, 3.2)."""
-    hosts = sum(name == b'host' for name, _ in scope['headers'])
-    return bool(scope['path']) and hosts <= 1 and (hosts == 1 or scope['http_version'] != '1.1')
+    # Granian puts the target's host (or '') where there is no such field.
+    hosts = [value for name, value in scope['headers'] if name == b'host']
+    return bool(scope['path']) and len(hosts) <= 1 and (scope['http_version'] != '1.1' or any(hosts))
 
 
 class DirectEngine:
@@ -477,7 +478,7 @@ class DirectEngine:
                 self.refuse(exchange, 500)
                 return
             fields = exchange.fields
-            if b'host' not in fields or len(fields) != len(scope['headers']) or not scope['path']:
+            if not fields.get(b'host') or len(fields) != len(scope['headers']) or not scope['path']:
                 if not _is_sound(scope):
                     self.refuse(exchange, 400, 'the request needs one Host and a path', close=True)
                     return
@@ -607,7 +608,8 @@ class DirectEngine:
     # -- life ------------------------------------------------------------------------------------
 
     def start(self, listener: socket.socket) -> None:
-        """Begin to accept on `listener` (bound and listening; it stays the caller's to close)."""
+        """Begin to accept on `listener`, bound and listening; it is closed when accepting ends."""
+        self._listener = listener
         self._server.start(listener, self._dispatch)
         self.loop.call_later(1.0, self._watch)
 
@@ -622,6 +624,7 @@ class DirectEngine:
         pause = CLOSING_PAUSE_DEVEL if self.settings.devel else CLOSING_PAUSE
         await asyncio.sleep(pause)
         self._server.pause()
+        self._listener.close()
         await asyncio.sleep(pause)
         drained = await self._server.stop(self.settings.drain_timeout)
         await cancelled(self.tasks)

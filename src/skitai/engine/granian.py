@@ -48,7 +48,7 @@ log = logging.getLogger('skitai.engine')
 _granian: Any = importlib.import_module('granian._granian')
 
 #: Threads of Granian's beyond the service threads: they route, complete reads and writes, send files.
-HEADROOM = int(os.environ.get('HR', '2'))
+HEADROOM = 2
 #: Descriptors that are not connections: files, pipes, the standard streams.
 _SPARE_DESCRIPTORS = 256
 _MOST_CONNECTIONS = 65536

@@ -31,12 +31,14 @@ class StockEngine:
         self._drain_timeout = settings.drain_timeout
 
     def start(self, listener: socket.socket) -> None:
-        """Begin to accept on `listener` (bound and listening; it stays the caller's to close)."""
+        """Begin to accept on `listener`, bound and listening; it is closed when accepting ends."""
+        self._listener = listener
         self._server.start(listener, self._application)
 
     async def stop(self) -> bool:
         """Accept no more, let requests in flight finish; True when all did within the drain time."""
         self._server.pause()
+        self._listener.close()
         drained = await self._server.stop(self._drain_timeout)
         await cancelled(self._application.tasks)
         self._application.dispatcher.close()
