@@ -121,13 +121,13 @@ class MountedFile:
 
 
 class _Marshaller(Marshaller):
-    """XML-RPC with numbers of any size: `i8` is a common extension, above that there are decimal digits."""
+    """XML-RPC with larger numbers than `int` has: `i8` is a common extension."""
 
     def dump_number(self, value: int, write: Callable[[str], Any]) -> None:
         kind = 'int' if -(2**31) <= value < 2**31 else 'i8'
         write(f'<value><{kind}>{value:d}</{kind}></value>\n')
 
-    dispatch = {**Marshaller.dispatch, int: dump_number}
+    dispatch: Any = {**Marshaller.dispatch, int: dump_number}
 
 
 def _xml(value: Any) -> bytes:

@@ -3,8 +3,9 @@
 Three streams: `request` (one line an answer), `app` (what services log and their tracebacks) and
 `server` (the engine's own). Without `skitai.enable_file_logging` all go to standard output.
 
-The access log costs a request one `deque.append`: the exchange itself is queued, and a thread of its own
-formats and writes what has come in, at most 0.1 s later. It holds at most `_QUEUE` lines: when the
+A line of the access log is made where the answer was given, after it was handed over; a thread of its own
+writes what has come in, at most 0.1 s later. (Making lines there, too, would hold on to requests and
+contend for the interpreter lock in long turns: twice the cost.) At most `_QUEUE` lines wait: when the
 writer can't keep up (a stalled disk or pipe), the oldest are dropped, and that is logged.
 
 One text line: the combined log format, then what the engine adds:
@@ -91,7 +92,7 @@ def _agent(value: bytes | None) -> str:
 
 
 class AccessLog:
-    """Formats and writes answers. `append` is the hot path's part: a bound `deque.append`."""
+    """Formats answers where they are given, writes them on a thread of its own."""
 
     def __init__(
         self, stream: IO[str] | None, handler: logging.Handler | None, settings: Settings, worker: str
@@ -101,8 +102,7 @@ class AccessLog:
         self._json = settings.log_format == 'json'
         self._worker = worker
         self._off = tuple(pattern for pattern in settings.log_off)
-        self._queue: deque[Exchange] = deque(maxlen=_QUEUE)
-        self.append = self._queue.append
+        self._queue: deque[str] = deque(maxlen=_QUEUE)
         self._wake = threading.Event()
         self._stop = False
         self._second = -1
@@ -113,6 +113,15 @@ class AccessLog:
 
     def start(self) -> None:
         self._thread.start()
+
+    def append(self, exchange: Exchange) -> None:
+        """Queue the line for a finished exchange. Called by any thread; never blocks, never raises."""
+        if self._off and self._silenced(exchange):
+            return
+        try:
+            self._queue.append(self.format(exchange))
+        except Exception as error:
+            self._queue.append(f'- an access log line could not be written: {error!r}')
 
     def close(self) -> None:
         """Write what is queued and stop; waits two seconds at most for a stalled sink."""
@@ -132,16 +141,7 @@ class AccessLog:
         queue = self._queue
         dropped = len(queue) == _QUEUE
         while queue:
-            lines = []
-            for _ in range(min(len(queue), 256)):
-                exchange = queue.popleft()
-                if self._off and self._silenced(exchange):
-                    continue
-                try:
-                    lines.append(self.format(exchange))
-                except Exception as error:
-                    lines.append(f'- an access log line could not be written: {error!r}')
-            self._emit(lines)
+            self._emit([queue.popleft() for _ in range(min(len(queue), 1024))])
         if dropped:
             logging.getLogger('skitai.server').warning('the access log falls behind: lines were dropped')
 

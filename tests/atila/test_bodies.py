@@ -228,7 +228,7 @@ def test_every_method_may_have_a_body(client_for: Make, app: Atila, method: str)
 
 
 def test_a_body_above_the_limit(client_for: Make, app: Atila) -> None:
-    """FU-06: 413, from its declared length or as it comes; the app's or the server's limit, whichever is less."""
+    """FU-06: 413, declared or as it comes; the app's or the server's limit, whichever is less."""
     pref = skitai.preference()
     pref.config.MAX_UPLOAD_SIZE = 1000
     client = client_for(app, pref)

@@ -632,7 +632,7 @@ def test_a_decorated_async_service(client_for: Make) -> None:
 
 
 def test_nothing_blocking_runs_on_the_loop(client_for: Make) -> None:
-    """GEN-05: what an async service hands back to plain code (a generator, an error handler) runs on a thread."""
+    """GEN-05: plain code of an async service (a generator, an error handler) runs on a thread."""
     app = Atila('app')
     threads: dict[str, threading.Thread] = {}
 

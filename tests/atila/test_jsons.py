@@ -88,7 +88,8 @@ class Text(str):
         (b'bytes', 'bytes'),
         (OrderedDict(a=(1,)), {'a': [1]}),
         (UserDict(a=1), {'a': 1}),
-        ({1: 'a', None: 'b', True: 'c', 1.5: 'd'}, {'1': 'c', 'null': 'b', '1.5': 'd'}),
+        ({1: 'a', None: 'b', 1.5: 'd'}, {'1': 'a', 'null': 'b', '1.5': 'd'}),
+        ({True: 'a'}, {'true': 'a'}),
         ({'a': {Colour.RED: 1}}, {'a': {'red': 1}}),
         (2**70, 2**70),
         (float('nan'), None),
@@ -96,8 +97,6 @@ class Text(str):
 )
 def test_values_that_json_has_not(value: Any, written: Any) -> None:
     """RS-13."""
-    if isinstance(value, dict) and True in value:
-        written = {'1': 'c', 'null': 'b', '1.5': 'd'}  # 1 and True are one key
     assert json.loads(jsons.encoder()({'v': value})) == {'v': written}
 
 

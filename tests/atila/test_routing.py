@@ -561,7 +561,7 @@ def test_any_path_gives_an_answer(
 @given(st.text(min_size=1, max_size=30).filter(lambda text: text.encode('utf-8', 'ignore').decode() == text))
 def test_a_value_comes_back_from_the_url_it_was_put_in(value: str) -> None:
     """RT-05, UR-01: `urlfor` and routing are each other's inverse."""
-    from atila.routing import Rule, Router
+    from atila.routing import Router, Rule
 
     router = Router()
     rule = Rule('/s/<name>')

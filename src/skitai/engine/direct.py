@@ -49,7 +49,7 @@ _NO_BODY_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
 class DirectExchange(Exchange):
     __slots__ = ('_gone', '_task', '_watched', 'engine', 'proto')
 
-    def __init__(self, scope: dict[str, Any], proto: Any, engine: DirectEngine) -> None:
+    def __init__(self, scope: dict[str, Any], proto: Any, engine: DirectEngine, now: float) -> None:
         self.scope = scope
         self.proto = proto
         self.engine = engine
@@ -60,7 +60,7 @@ class DirectExchange(Exchange):
         self.body_received = 0
         self.user_name = None
         self.transaction = None
-        self.started = monotonic()
+        self.started = now
 
     # -- answering -------------------------------------------------------------------------------
 
@@ -68,9 +68,7 @@ class DirectExchange(Exchange):
     def answered(self) -> bool:
         return self not in self.engine.in_flight
 
-    def respond(
-        self, status: int, headers: RawHeaders, body: bytes, *, service_runs: bool = False
-    ) -> None:
+    def respond(self, status: int, headers: RawHeaders, body: bytes, *, service_runs: bool = False) -> None:
         """`service_runs`: the engine answers in a service's stead, which may still read the body."""
         engine = self.engine
         if engine.in_flight.pop(self, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
@@ -462,15 +460,15 @@ class DirectEngine:
 
     # -- a request's way in ----------------------------------------------------------------------
 
-    def _dispatch(self, watcher: Any) -> None:
+    def _dispatch(self, watcher: Any, now: float) -> None:
         """Called by Granian on one of its threads, once for each request."""
         try:
             scope = watcher.scope
             if scope['type'] != 'http':
                 self._websocket(watcher)
                 return
-            exchange = DirectExchange(scope, watcher.proto, self)
-            self.in_flight[exchange] = exchange.started
+            exchange = DirectExchange(scope, watcher.proto, self, now)
+            self.in_flight[exchange] = now
             try:
                 handler = self.table.find(exchange)
             except BaseException:
@@ -478,10 +476,11 @@ class DirectEngine:
                 self.refuse(exchange, 500)
                 return
             fields = exchange.fields
-            if not fields.get(b'host') or len(fields) != len(scope['headers']) or not scope['path']:
-                if not _is_sound(scope):
-                    self.refuse(exchange, 400, 'the request needs one Host and a path', close=True)
-                    return
+            if (
+                not fields.get(b'host') or len(fields) != len(scope['headers']) or not scope['path']
+            ) and not _is_sound(scope):
+                self.refuse(exchange, 400, 'the request needs one Host and a path', close=True)
+                return
             if (
                 b'content-length' in fields
                 or b'transfer-encoding' in fields

@@ -30,10 +30,12 @@ import logging
 import os
 import resource
 import socket
+import stat
 import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable
 from contextvars import Context
+from time import monotonic
 from typing import Any
 
 from granian.http import HTTP1Settings, HTTP2Settings
@@ -41,6 +43,7 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from ..config import Settings
 from . import tls
 from .asgi import AnswerFailed
+from .crew import Crew
 
 log = logging.getLogger('skitai.engine')
 
@@ -57,17 +60,24 @@ _MOST_CONNECTIONS = 65536
 class InlineLoop:
     """Stands in for the event loop in Granian's awaitables: completes them where they complete."""
 
-    __slots__ = ()
+    __slots__ = ('_crew',)
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
 
     def call_soon_threadsafe(
         self, callback: Callable[..., None], *args: Any, context: Context | None = None
     ) -> None:
+        member = self._crew.begin()
         try:
             callback(*args)
         except BaseException:
             log.exception('a completion failed')
+        finally:
+            if member is not None:
+                self._crew.end(member)
 
-    #: What `add_done_callback` calls when the awaitable has completed since one looked (see `_Wake`).
+    #: Called where an awaitable completes while its callback is being added.
     call_soon = call_soon_threadsafe
 
 
@@ -183,12 +193,37 @@ def direct_dispatch_is_possible() -> bool:
 
 
 class DirectServer(_Server):
-    """Calls `dispatch (watcher)` for each request, on one of Granian's threads."""
+    """Calls `dispatch (watcher, monotonic time)` for each request, on one of Granian's threads. It must not raise."""
 
-    def start(self, listener: socket.socket, dispatch: Callable[[Any], None]) -> None:
+    def __init__(self, settings: Settings, loop: AbstractEventLoop) -> None:
+        super().__init__(settings, loop)
+        self._crew = Crew()
+
+    def start(self, listener: socket.socket, dispatch: Callable[[Any, float], None]) -> None:
+        crew = self._crew
+        here = crew.here
+
+        def schedule(watcher: Any) -> None:  # never nested: the server calls it from its threads' loop
+            try:
+                member = here.member
+            except AttributeError:
+                member = crew.join()
+            member.since = since = monotonic()
+            if crew.off_guard:
+                crew.alert()
+            dispatch(watcher, since)
+            member.since = 0.0
+            if crew.awake > crew.wanted:
+                crew.sleep(member)
+
         scheduler = _scheduler_class()(self.loop, None, None, None, None)
-        scheduler._schedule_fn = dispatch
-        self._serve(listener, scheduler, InlineLoop(), self.settings.threads + HEADROOM)
+        scheduler._schedule_fn = schedule
+        crew.start()
+        self._serve(listener, scheduler, InlineLoop(crew), self.settings.threads + HEADROOM)
+
+    async def stop(self, timeout: float) -> bool:
+        self._crew.stop()
+        return await super().stop(timeout)
 
 
 class StockServer(_Server):
@@ -211,16 +246,23 @@ def break_off(peer: tuple[str, int]) -> None:
     """Shut down this process's connection to `peer`, so that it cannot take a part for the whole."""
     for name in os.listdir('/dev/fd'):
         try:
+            if not stat.S_ISSOCK(os.stat(int(name)).st_mode):
+                continue
             duplicate = os.dup(int(name))
         except OSError:
             continue  # closed meanwhile (the listing's own descriptor, or a connection)
         try:
-            with socket.socket(fileno=duplicate) as connection:
+            connection = socket.socket(fileno=duplicate)
+        except OSError:  # another file has taken the number's place
+            os.close(duplicate)
+            continue
+        try:
+            with connection:
                 if connection.type == socket.SOCK_STREAM and connection.getpeername()[:2] == peer:
                     connection.shutdown(socket.SHUT_RDWR)
                     return
         except OSError:
-            continue  # not a socket, or not connected
+            continue  # not connected
     log.debug('no connection to %s left to abort', peer)
 
 

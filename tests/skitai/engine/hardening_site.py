@@ -1,4 +1,4 @@
-"""The app that tests/skitai/engine/test_hardening.py is mean to. Made in the serving process (fixture `serve`)."""
+"""The app that test_hardening.py is mean to, made in the serving process (fixture `serve`)."""
 
 from __future__ import annotations
 

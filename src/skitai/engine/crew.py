@@ -1,0 +1,170 @@
+"""How many of the server's threads stay awake: as few as keep up.
+
+The server gives work to any of its threads that waits for it. Under load all of them would wake for each
+request and then queue for the interpreter lock, which costs far more than a short service does. So of
+those that have finished a piece of work all but `wanted` sleep, inside the call that brought it to them.
+
+A service that blocks (a query, a sleep) keeps its thread. A watch notices, within a few milliseconds, that
+no awake thread is left that isn't blocked, and wakes one more; when threads have been idle for a while,
+one less stays awake. So work never waits for a blocked thread longer than a tick or two of the watch.
+
+Shared: `awake`, `wanted` and the sleepers change under `_lock`; a thread's own record is written by that
+thread and only read by the watch. The watch runs on a thread of its own, while there is work.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from time import monotonic, sleep
+
+#: Threads that stay awake when nothing blocks. Two: while one blocks the other needs no waking.
+AT_EASE = 2
+#: The watch looks so often (seconds); a thread that long in one piece of work counts as blocked.
+TICK = 0.004
+BLOCKED_AFTER = 0.002
+#: After so many ticks with more than one thread to spare one less stays awake.
+CALM_TICKS = 50
+#: After so many ticks without work the watch sleeps.
+IDLE_TICKS = 250
+
+
+class Member:
+    """One thread's record."""
+
+    __slots__ = ('__weakref__', 'since', 'wake')
+
+    def __init__(self) -> None:
+        #: `monotonic ()` at which it began its piece of work; 0.0 while it has none.
+        self.since = 0.0
+        #: Held while the thread is awake; released to wake it.
+        self.wake = threading.Lock()
+        self.wake.acquire()
+
+
+class Crew:
+    """The server's threads. A piece of work is enclosed by `begin` and `end`, or by the same written out."""
+
+    def __init__(self) -> None:
+        self.awake = 0
+        self.wanted = AT_EASE
+        #: The watch sleeps: whoever begins work calls `alert`.
+        self.off_guard = True
+        #: `here.member` is this thread's record; AttributeError before its `join`.
+        self.here = threading.local()
+        #: Records live in `here`, so they go with their threads (the server ends those that are idle).
+        self._members: weakref.WeakSet[Member] = weakref.WeakSet()
+        self._left: deque[None] = deque()
+        self._sleeping: list[Member] = []
+        self._lock = threading.Lock()
+        self._work = threading.Event()
+        self._stopped = False
+
+    def begin(self) -> Member | None:
+        """This thread begins a piece of work; None inside another one (then `end` is not called)."""
+        try:
+            member: Member = self.here.member
+        except AttributeError:
+            member = self.join()
+        if member.since:
+            return None
+        member.since = monotonic()
+        if self.off_guard:
+            self.alert()
+        return member
+
+    def end(self, member: Member) -> None:
+        """The piece of work is done. Sleeps here if there are threads enough."""
+        member.since = 0.0
+        if self.awake > self.wanted:
+            self.sleep(member)
+
+    def join(self) -> Member:
+        """This thread's record, made."""
+        member: Member = Member()
+        self.here.member = member
+        weakref.finalize(member, self._left.append, None).atexit = False
+        with self._lock:
+            self._members.add(member)
+            self.awake += 1
+        return member
+
+    def sleep(self, member: Member) -> None:
+        """Sleep until the thread is needed, if it isn't at the moment."""
+        with self._lock:
+            if self.awake <= self.wanted:
+                return
+            self.awake -= 1
+            self._sleeping.append(member)
+        member.wake.acquire()
+
+    def alert(self) -> None:
+        """Wake the watch."""
+        self.off_guard = False
+        self._work.set()
+
+    def start(self) -> None:
+        threading.Thread(target=self._watch, name='crew-watch', daemon=True).start()
+
+    def stop(self) -> None:
+        """Wake everybody, for good."""
+        with self._lock:
+            self._stopped = True
+            self.wanted = len(self._members) + 1_000_000
+            for member in self._sleeping:
+                member.wake.release()
+                self.awake += 1
+            self._sleeping.clear()
+        self._work.set()
+
+    # -- the watch -------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        calm = idle = 0
+        while not self._stopped:
+            if idle > IDLE_TICKS:
+                idle = 0
+                self._work.clear()
+                self.off_guard = True
+                if not self._look()[1]:  # whoever began before that line did not call
+                    self._work.wait()
+                self.off_guard = False
+            sleep(TICK)
+            with self._lock:
+                while self._left:
+                    self._left.pop()
+                    self.awake -= 1
+            blocked, busy = self._look()
+            idle = 0 if busy else idle + 1
+            spare = self.awake - blocked
+            if spare < 1:
+                self._add_one()
+                calm = 0
+            elif spare > 1 and self.wanted > AT_EASE:
+                calm += 1
+                if calm > CALM_TICKS:
+                    calm = 0
+                    with self._lock:
+                        self.wanted = max(AT_EASE, self.wanted - 1)
+            else:
+                calm = 0
+
+    def _look(self) -> tuple[int, bool]:
+        """How many threads are blocked, and whether any has work."""
+        late = monotonic() - BLOCKED_AFTER
+        blocked, busy = 0, False
+        for member in list(self._members):
+            since = member.since
+            if since:
+                busy = True
+                if since < late:
+                    blocked += 1
+        return blocked, busy
+
+    def _add_one(self) -> None:
+        with self._lock:
+            if self._sleeping and not self._stopped:
+                self.awake += 1
+                self.wanted = max(self.wanted, self.awake)
+                self._sleeping.pop().wake.release()
