@@ -49,6 +49,9 @@ _CHUNK = 64 * 1024
 _HTML = b'text/html; charset=utf-8'
 _JSON = b'application/json'
 _XML = b'text/xml; charset=utf-8'
+_HTML_FIELD = (b'content-type', _HTML)
+_JSON_FIELD = (b'content-type', _JSON)
+_LENGTH_FIELDS = [(b'content-length', b'%d' % length) for length in range(COMPRESS_FROM + 1)]
 
 
 # -- contents of our own -------------------------------------------------------------------------
@@ -143,15 +146,16 @@ def send(was: Was, content: Any) -> None:
     kind = type(content)
     if was._response is None:  # nothing but a small body, the common case: in one step
         if kind is str:
-            content_type, body = _HTML, content.encode()
+            content_type, body = _HTML_FIELD, content.encode()
         elif kind is API:
-            content_type, body = content.encode()
+            found, body = content.encode()
+            content_type = _JSON_FIELD if found is _JSON else (b'content-type', found)
         else:
             _send_any(was, kind, content)
             return
-        if len(body) <= COMPRESS_FROM:
-            fields = [SERVER, (b'content-type', content_type), (b'content-length', b'%d' % len(body))]
-            was.exchange.respond(200, fields, body)
+        length = len(body)
+        if length <= COMPRESS_FROM:
+            was.exchange.respond(200, [SERVER, content_type, _LENGTH_FIELDS[length]], body)
             return
     _send_any(was, kind, content)
 

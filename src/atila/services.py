@@ -35,7 +35,6 @@ class Endpoint:
     """
 
     __slots__ = (
-        '_run',
         'app',
         'bare',
         'body_limit',
@@ -81,7 +80,6 @@ class Endpoint:
         #: Nothing to check before it is called: the router hands it out at once.
         self.plain = not (self.content_types or self.subdomain or self.unknown_urlargs)
         self.bare = self.signature.bare and not rule.names
-        self._run = self._run_async if self.on_loop else self._run_sync
         self.description = self._describe()
 
     def _describe(self) -> dict[str, Any]:
@@ -122,9 +120,9 @@ class Endpoint:
     # -- a request -------------------------------------------------------------------------------
 
     def __call__(self, exchange: Exchange) -> None:
-        Context().run(self._run, exchange)
-
-    def _run_sync(self, exchange: Exchange) -> None:
+        if self.on_loop:
+            self._begin_async(exchange)
+            return
         was = Was(self.app, exchange, self)
         current.set(was)
         try:
@@ -136,7 +134,7 @@ class Endpoint:
         except BaseException as error:
             fail(was, error)
 
-    def _run_async(self, exchange: Exchange) -> None:
+    def _begin_async(self, exchange: Exchange) -> None:
         was = Was(self.app, exchange, self)
         try:
             arguments = self.arguments(was)
@@ -209,9 +207,6 @@ class Refusal:
         self.description: dict[str, Any] = {}
 
     def __call__(self, exchange: Exchange) -> None:
-        Context().run(self._answer, exchange)
-
-    def _answer(self, exchange: Exchange) -> None:
         exchange.path_params = None
         was = Was(self.app, exchange, self)
         current.set(was)

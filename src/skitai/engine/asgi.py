@@ -490,7 +490,7 @@ def _call_handler(exchange: AsgiExchange) -> None:
     """Run the handler, here; its failure is answered with 500."""
     try:
         if not exchange.answered and exchange.handler is not None:  # not given up while it waited
-            exchange.handler(exchange)
+            Context().run(exchange.handler, exchange)
     except BaseException:
         exchange._failed()
     finally:

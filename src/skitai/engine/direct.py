@@ -49,13 +49,15 @@ _NO_BODY_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
 class DirectExchange(Exchange):
     __slots__ = ('_gone', '_task', '_watched', 'engine', 'proto')
 
-    def __init__(self, scope: dict[str, Any], proto: Any, engine: DirectEngine, now: float) -> None:
+    def __init__(
+        self, scope: dict[str, Any], fields: dict[bytes, bytes], proto: Any, engine: DirectEngine, now: float
+    ) -> None:
         self.scope = scope
         self.proto = proto
         self.engine = engine
         self.method = scope['method']
         self.path = self.local_path = scope['path'] or '/'
-        self._fields = None
+        self._fields = fields
         self.body = None
         self.body_received = 0
         self.user_name = None
@@ -83,10 +85,10 @@ class DirectExchange(Exchange):
         send({'type': 'http.response.body', 'body': body, 'more_body': False})
         self.status = status
         self.sent = len(body)
-        self.finished = monotonic()
         if self.body is not None and not service_runs:
             self._release_body()
         if engine.log is not None:
+            self.finished = monotonic()
             engine.log(self)
 
     def stream(
@@ -467,7 +469,8 @@ class DirectEngine:
             if scope['type'] != 'http':
                 self._websocket(watcher)
                 return
-            exchange = DirectExchange(scope, watcher.proto, self, now)
+            fields = dict(scope['headers'])
+            exchange = DirectExchange(scope, fields, watcher.proto, self, now)
             self.in_flight[exchange] = now
             try:
                 handler = self.table.find(exchange)
@@ -475,7 +478,6 @@ class DirectEngine:
                 log.exception('%s %s: no handler could be found', exchange.method, exchange.path)
                 self.refuse(exchange, 500)
                 return
-            fields = exchange.fields
             if (
                 not fields.get(b'host') or len(fields) != len(scope['headers']) or not scope['path']
             ) and not _is_sound(scope):
@@ -525,7 +527,7 @@ class DirectEngine:
         if exchange not in self.in_flight:
             return  # given up while it waited for a thread
         try:
-            exchange.handler(exchange)  # type: ignore[misc]  # set by MountTable.find
+            Context().run(exchange.handler, exchange)  # type: ignore[arg-type]  # set by MountTable.find
         except BaseException:
             log.exception('%s %s: a handler failed', exchange.method, exchange.path)
             self.refuse(exchange, 500)

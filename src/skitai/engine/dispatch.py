@@ -21,7 +21,15 @@ from typing import Any
 
 log = logging.getLogger('skitai.engine')
 
+#: Must not raise.
 Job = Callable[[Any], None]
+
+
+def _nothing(argument: None) -> None: ...
+
+
+#: A job that does nothing.
+_NOTHING: tuple[Job, Any] = (_nothing, None)
 
 
 class Dispatcher:
@@ -45,15 +53,22 @@ class Dispatcher:
 
         Called on a thread that may be used as a service thread.
         """
+        free, waiting = self._free, self._waiting
         try:
-            self._free.pop()
+            free.pop()
         except IndexError:
-            if len(self._waiting) >= self.queue:
+            if len(waiting) >= self.queue:
                 return False
-            self._waiting.append((job, argument))
+            waiting.append((job, argument))
             self._take_waiting()
+            return True
+        job(argument)
+        if waiting:
+            self._run(*_NOTHING)
         else:
-            self._run(job, argument)
+            free.append(None)
+            if waiting:  # queued between our look and the place's return
+                self._take_waiting()
         return True
 
     def resume(self, job: Job, argument: Any) -> None:

@@ -193,7 +193,7 @@ def direct_dispatch_is_possible() -> bool:
 
 
 class DirectServer(_Server):
-    """Calls `dispatch (watcher, monotonic time)` for each request, on one of Granian's threads. It must not raise."""
+    """Calls `dispatch (watcher, monotonic time)`, which must not raise, on Granian's threads."""
 
     def __init__(self, settings: Settings, loop: AbstractEventLoop) -> None:
         super().__init__(settings, loop)
