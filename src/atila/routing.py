@@ -78,7 +78,7 @@ class Rule:
             if match is None:
                 if '<' in part or '>' in part:
                     raise ValueError(
-                        f'rule {text!r}: {part!r} is no parameter; write a whole segment, <name> or <int:name>'
+                        f'rule {text!r}: {part!r} is no parameter; write a whole <name> or <int:name>'
                     )
                 self.segments.append(part)
                 continue

@@ -14,6 +14,7 @@ starts the next generation, or ends everything if it came because the terminal w
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import socket
@@ -64,6 +65,8 @@ class _Supervisor:
         self._settings = settings
         self._roots = {os.path.realpath(root) for root in watch_roots}
         self._known = set(_directories(self._roots))
+        #: The Python files as they were when the newest generation was started.
+        self._stamps: dict[str, _Stamp] = {}
         self._generation = 0
         self._child: _Child | None = None
         self._page: FailureServer | None = None
@@ -96,6 +99,7 @@ class _Supervisor:
 
     def _start(self) -> None:
         self._generation += 1
+        self._stamps = _stamps(_directories(self._roots))
         self._child = _Child(self._command, self._listener, self._generation)
 
     def _clear(self) -> None:
@@ -107,13 +111,14 @@ class _Supervisor:
             self._child.stop(lambda: self._endings > 1)
             self._child = None
 
-    def _tick(self, changed: bool) -> None:
+    def _tick(self, changed: set[str]) -> None:
         """Once every few hundredths of a second: one step, if there is one to take."""
         if self._endings:
             return
         if changed or self._restart_wanted:
             self._restart_wanted = False
             self._clear()
+            _forget_compiled(changed)
             if not self._endings:
                 self._start()
         elif self._child is not None:
@@ -138,14 +143,18 @@ class _Supervisor:
     def _watch(self) -> None:
         """Tick, until other directories are to be watched or the end has come."""
         directories = _directories(self._roots)
-        appeared = set(directories) - self._known
         self._known = set(directories)
         self._rewatch = False
+        missed = True
         for changes in _changes(directories):
             self._note_new_directories(changes)
-            # Files that came with a new directory were there before it was watched.
-            changed = any(path.endswith('.py') for _, path in changes) or any(map(_has_python, appeared))
-            appeared.clear()
+            changed = {path for _, path in changes if path.endswith('.py')}
+            if missed:  # what happened since the generation's start, while nobody watched
+                missed = False
+                now = _stamps(directories)
+                changed |= {
+                    path for path in now.keys() | self._stamps if now.get(path) != self._stamps.get(path)
+                }
             self._tick(changed)
             if self._rewatch or self._endings:
                 return
@@ -162,6 +171,7 @@ class _Supervisor:
         if new:
             self._roots |= roots
             self._known |= new
+            self._stamps |= _stamps(new)
             self._rewatch = True
 
 
@@ -225,10 +235,30 @@ def _is_unwatched(directory: str) -> bool:
     return name.startswith('.') or name in _UNWATCHED or is_environment
 
 
-def _has_python(directory: str) -> bool:
-    with contextlib.suppress(OSError):
-        return any(name.endswith('.py') for name in os.listdir(directory))
-    return False
+#: The time of a file's last change (ns) and its size.
+_Stamp = tuple[int, int]
+
+
+def _stamps(directories: Iterable[str]) -> dict[str, _Stamp]:
+    """The Python files in `directories` as they are now."""
+    found: dict[str, _Stamp] = {}
+    for directory in directories:
+        with contextlib.suppress(OSError), os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.name.endswith('.py'):
+                    status = entry.stat()
+                    found[entry.path] = (status.st_mtime_ns, status.st_size)
+    return found
+
+
+def _forget_compiled(sources: Iterable[str]) -> None:
+    """Remove what Python keeps compiled of files that have changed.
+
+    It tells old from new by the second and the size only: a quick change of one letter it would miss.
+    """
+    for source in sources:
+        with contextlib.suppress(OSError, NotImplementedError):
+            os.unlink(importlib.util.cache_from_source(source))
 
 
 class _Child:

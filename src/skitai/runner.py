@@ -50,8 +50,12 @@ _ACCEPT_LAST = 0.6
 _DRY_RUN_TIMEOUT = 60.0
 
 
-def listen(settings: Settings) -> socket.socket:
-    """The listening socket: the one handed down by a supervisor or an earlier master, or a new one."""
+def bind(settings: Settings) -> socket.socket:
+    """The socket to listen on: the one handed down by a supervisor or an earlier master, or a new one.
+
+    A new one does not listen yet: the first worker that is ready begins, so that whoever can connect
+    gets an answer soon.
+    """
     inherited = os.environ.pop(launch.LISTEN_FD, None)
     if inherited is not None:
         listener = socket.socket(fileno=int(inherited))
@@ -68,7 +72,6 @@ def listen(settings: Settings) -> socket.socket:
             raise SystemExit(
                 f'cannot listen on {settings.address}:{settings.port}: {error.strerror}'
             ) from None
-        listener.listen(settings.backlog)
     listener.set_inheritable(True)
     return listener
 
@@ -388,7 +391,8 @@ def run(mounts: Mounts, settings: Settings, supervise: Callable[[socket.socket],
         assert settings.certfile is not None
         tls.check(settings.certfile, settings.keyfile or settings.certfile, settings.key_password)
     if supervise is not None:
-        with listen(settings) as listener:
+        with bind(settings) as listener:
+            listener.listen(settings.backlog)
             return supervise(listener)
     logs.prepare(settings)
     logs.setup(settings, 'M')
@@ -397,5 +401,5 @@ def run(mounts: Mounts, settings: Settings, supervise: Callable[[socket.socket],
         mounts.build(settings)
         mounts.umount()
         return 0
-    listener = listen(settings)
+    listener = bind(settings)
     return Master(mounts, settings, listener).run()

@@ -609,7 +609,7 @@ class DirectEngine:
     # -- life ------------------------------------------------------------------------------------
 
     def start(self, listener: socket.socket) -> None:
-        """Begin to accept on `listener`, bound and listening; it is closed when accepting ends."""
+        """Listen and accept on `listener`, which is bound; it is closed when accepting ends."""
         self._listener = listener
         self._server.start(listener, self._dispatch)
         self.loop.call_later(1.0, self._watch)

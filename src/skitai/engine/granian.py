@@ -127,7 +127,7 @@ class _Server:
         self._descriptor = -1  # what Granian accepts on
 
     def _serve(self, listener: socket.socket, scheduler: Any, loop: Any, threads: int) -> None:
-        """`listener` is bound and listening, and stays the caller's to close."""
+        """`listener` is bound; it stays the caller's to close."""
         settings = self.settings
         certfile, keyfile, copied = settings.certfile, settings.keyfile or settings.certfile, None
         if keyfile is not None:

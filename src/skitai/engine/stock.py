@@ -31,7 +31,7 @@ class StockEngine:
         self._drain_timeout = settings.drain_timeout
 
     def start(self, listener: socket.socket) -> None:
-        """Begin to accept on `listener`, bound and listening; it is closed when accepting ends."""
+        """Listen and accept on `listener`, which is bound; it is closed when accepting ends."""
         self._listener = listener
         self._server.start(listener, self._application)
 
