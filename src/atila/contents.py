@@ -16,9 +16,12 @@ errors of the server (SPEC ER-07, ER-08), in words that say how to mend them.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 from xmlrpc.client import Marshaller
 
@@ -30,10 +33,12 @@ from skitai.mounts.fileanswer import send_file
 from skitai.preference import abspath
 
 from . import jsons
-from .errors import HTTPError, parse_status
+from .errors import HTTPError, fail_later, parse_status
 
 if TYPE_CHECKING:
     from .was import Was
+
+log = logging.getLogger('atila')
 
 #: Text bodies above so many bytes are compressed for clients that accept it (SPEC RS-11).
 COMPRESS_FROM = 2048
@@ -349,29 +354,57 @@ def _send_producer(was: Was, content: Any) -> None:
 
 
 def _send_async(was: Was, content: AsyncIterator[Any]) -> None:
-    begun = _begin_stream(was, text=True)
-    if begun is not None:
-        was.exchange.stream_async(*begun, _AsyncParts(was, content))
+    was.exchange.run_coroutine(_stream_async(was, content))
 
 
-class _AsyncParts:
-    """A service's asynchronous iterator as one of bytes."""
-
-    def __init__(self, was: Was, parts: AsyncIterator[Any]) -> None:
-        self._was = was
-        self._parts = parts
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        current.set(self._was)  # the task is the engine's own
-        return _as_bytes(await self._parts.__anext__())
-
-    async def aclose(self) -> None:
-        close = getattr(self._parts, 'aclose', None)
+async def _stream_async(was: Was, parts: AsyncIterator[Any]) -> None:
+    """The whole of an asynchronous stream, in one task (its time-outs and task groups belong to it)."""
+    current.set(was)
+    try:
+        try:
+            first = _as_bytes(await anext(parts))
+        except StopAsyncIteration:
+            first = b''
+        except Exception as error:
+            fail_later(was, error)
+            return
+        begun = _begin_stream(was, text=True)
+        if begun is None:
+            return
+        if was.exchange.method == 'HEAD':
+            was.exchange.respond(*begun, b'')
+        else:
+            await was.exchange.asgi(partial(_relay, was, begun, first, parts), '')
+    finally:
+        close = getattr(parts, 'aclose', None)
         if close is not None:
             await close()
+
+
+async def _relay(
+    was: Was,
+    begun: tuple[int, RawHeaders],
+    part: bytes,
+    parts: AsyncIterator[Any],
+    scope: Any,
+    receive: Any,
+    send: Callable[[dict[str, Any]], Awaitable[None]],
+) -> None:
+    """An ASGI application that sends `part` and the rest of `parts`. One that fails leaves it incomplete."""
+    await send({'type': 'http.response.start', 'status': begun[0], 'headers': begun[1]})
+    while True:
+        if part:
+            await send({'type': 'http.response.body', 'body': part, 'more_body': True})
+        try:
+            part = _as_bytes(await anext(parts))
+        except StopAsyncIteration:
+            break
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            log.exception('%s %s: the stream failed half-way', was.exchange.method, was.exchange.path)
+            return
+    await send({'type': 'http.response.body', 'body': b'', 'more_body': False})
 
 
 def _send_parts(was: Was, content: Iterable[Any]) -> None:

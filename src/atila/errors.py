@@ -16,8 +16,11 @@ import re
 import sys
 import time
 import traceback as tracebacks
+from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from skitai.context import current
 from skitai.errorpage import accepts, error_content, reason_of
 
 if TYPE_CHECKING:
@@ -106,6 +109,16 @@ def fail(was: Was, error: BaseException) -> None:
         trace = ''.join(tracebacks.format_exception(error))
         explain = explain or f'{type(error).__name__}: {error}'
     answer(was, code, reason, explain, errno, trace, headers)
+
+
+def fail_later(was: Was, error: BaseException) -> None:
+    """The same, for the event loop: an error handler may block, so it runs on a service thread."""
+
+    def run() -> None:
+        current.set(was)
+        fail(was, error)
+
+    was.exchange.on_service_thread(partial(Context().run, run))
 
 
 def answer(

@@ -5,13 +5,13 @@ to answer it. Doesn't: how bytes reach the socket (`engine/`), what a request me
 
 An engine makes an `Exchange` for each request, asks the mount table for a `Handler`, reads the body
 that the handler wants, and calls it. The handler answers by exactly one of `respond`, `stream` and
-`stream_async`; whoever answers first wins, later answers are dropped (a request that timed out has
+`asgi`; whoever answers first wins, later answers are dropped (a request that timed out has
 been answered with 503 while its service still runs).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -169,10 +169,6 @@ class Exchange:
         """
         raise NotImplementedError
 
-    def stream_async(self, status: int, headers: RawHeaders, chunks: AsyncIterator[bytes]) -> None:
-        """Like `stream`, with an asynchronous iterator that runs on the event loop."""
-        raise NotImplementedError
-
     def run_coroutine(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run `coroutine` on the event loop; it is cancelled when the client goes or time is up."""
         raise NotImplementedError
@@ -182,5 +178,9 @@ class Exchange:
         raise NotImplementedError
 
     async def asgi(self, application: Callable[..., Any], root_path: str) -> None:
-        """Let an ASGI application answer (see `mounts.asgi`)."""
+        """Let an ASGI application answer, in the caller's task.
+
+        What it sends must be sound: `mounts.asgi` and `atila.contents` see to that. If it returns in the
+        middle of its answer, the connection is aborted.
+        """
         raise NotImplementedError

@@ -200,11 +200,7 @@ def test_an_empty_stream(serve: Serve, kind: str) -> None:
     assert (response.status_code, response.content) == (200, b'')
 
 
-#: The engine sends the head of the answer before it asks an asynchronous generator for its first part.
-EARLY_HEAD = pytest.mark.xfail(strict=True, reason='the head goes out before the first part')
-
-
-@pytest.mark.parametrize('kind', ['generator', pytest.param('asynchronous generator', marks=EARLY_HEAD)])
+@pytest.mark.parametrize('kind', ['generator', 'asynchronous generator'])
 def test_a_stream_that_fails_at_once_is_an_ordinary_error(
     serve: Serve, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:

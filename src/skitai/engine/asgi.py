@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, MutableMapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context
 from time import monotonic
@@ -388,13 +388,6 @@ class AsgiExchange(Exchange):
         if not self._claim() or not self._post(self._set_answer, _Stream(status, headers, steps)):
             steps.finish()
 
-    def stream_async(self, status: int, headers: RawHeaders, chunks: AsyncIterator[bytes]) -> None:
-        stream = _Stream(status, headers, _AsyncSteps(self, chunks))
-        if self._claim():
-            self._post(self._set_answer, stream)
-        else:
-            self._post(stream.close)
-
     def refuse(self, status: int, detail: str = '') -> None:
         """Answer with an error page, if there is no answer yet."""
         headers, body = error_answer(self, status, detail)
@@ -456,6 +449,8 @@ class AsgiExchange(Exchange):
             await coroutine
         except asyncio.CancelledError:
             raise
+        except _ClientGone:
+            log.debug('%s %s: the client is gone', self.method, self.path)
         except BaseException:  # not even SystemExit may end the event loop
             self._failed()
 
@@ -669,26 +664,8 @@ class _ThreadSteps(_Steps):
             self.finish()
 
 
-class _AsyncSteps(_Steps):
-    async def __anext__(self) -> bytes:
-        chunk: bytes = await anext(self.chunks)
-        return chunk
-
-    def close(self) -> None:
-        if hasattr(self.chunks, 'aclose'):
-            self.exchange.engine.spawn(self._finish_async())
-
-    async def _finish_async(self) -> None:
-        try:
-            await self.chunks.aclose()
-        except asyncio.CancelledError:
-            raise
-        except BaseException:
-            log.exception('%s %s: closing the stream failed', self.exchange.method, self.exchange.path)
-
-
 class _Relay(_Nothing):
-    """What an ASGI mount sends, passed on by its own task; as an answer, it waits for the end of that."""
+    """What an ASGI application sends, passed on by its own task; an answer that waits for the end of that."""
 
     def __init__(self, exchange: AsgiExchange) -> None:
         self.exchange = exchange
@@ -696,7 +673,14 @@ class _Relay(_Nothing):
         self.ended: asyncio.Future[bool] = exchange.loop.create_future()
 
     async def send(self, exchange: AsgiExchange) -> None:
-        if not await self.ended:
+        waited: set[asyncio.Future[Any]] = {self.ended}
+        if exchange._gone is not None:
+            waited.add(exchange._gone)
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if not self.ended.done():
+            exchange._cancel_tasks()
+            raise _ClientGone
+        if not self.ended.result():
             raise AnswerFailed('the application ended before its answer was complete')
 
     def close(self) -> None:

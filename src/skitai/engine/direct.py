@@ -14,7 +14,7 @@ import logging
 import math
 import socket
 from asyncio import AbstractEventLoop
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
 from functools import partial
 from time import monotonic
@@ -95,31 +95,6 @@ class DirectExchange(Exchange):
         self, status: int, headers: RawHeaders, chunks: Iterator[bytes], *, quick: bool = False
     ) -> None:
         _Stream(self, status, headers, chunks, quick).start()
-
-    def stream_async(self, status: int, headers: RawHeaders, chunks: AsyncIterator[bytes]) -> None:
-        self.engine.loop.call_soon_threadsafe(
-            self._start_task, self._send_async(status, headers, chunks), True
-        )
-
-    async def _send_async(self, status: int, headers: RawHeaders, chunks: AsyncIterator[bytes]) -> None:
-        try:
-            if not self.begin(status, headers):
-                return
-            if self.method != 'HEAD':
-                async for chunk in chunks:
-                    if chunk:
-                        await self._taken(self.write(chunk))
-            self.end()
-        except asyncio.CancelledError:
-            self.abort()
-            raise
-        except BaseException:
-            log.exception('%s %s: the stream failed half-way', self.method, self.path)
-            self.abort()
-        finally:
-            close = getattr(chunks, 'aclose', None)
-            if close is not None:
-                await close()
 
     def begin(self, status: int, headers: RawHeaders) -> bool:
         """Start an answer whose body follows; False when the request has been answered."""
@@ -248,7 +223,6 @@ class DirectExchange(Exchange):
         await asyncio.sleep(0)  # a fast reader leaves the loop to others between two parts
 
     async def asgi(self, application: Callable[..., Any], root_path: str) -> None:
-        self.body_received = 0
         try:
             await application(self.scope | {'root_path': root_path}, self._asgi_receive, self._asgi_send)
         finally:
@@ -272,6 +246,7 @@ class DirectExchange(Exchange):
         elif self in self.engine.streaming:
             if message['body']:
                 await self._taken(self.write(message['body']))
+                await asyncio.sleep(0)  # a fast reader leaves the loop to others between two parts
             if not message['more_body']:
                 self.end()
 
