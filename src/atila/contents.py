@@ -65,21 +65,23 @@ _LENGTH_FIELDS = [(b'content-length', b'%d' % length) for length in range(COMPRE
 class API:
     """A dict for programs: `was.API ('201 Created', {'id': 1}, name = 'x')` (SPEC RS-13)."""
 
-    __slots__ = ('_was', 'data')
+    __slots__ = ('data',)
 
-    def __init__(self, was: Was, args: tuple[Any, ...], values: dict[str, Any]) -> None:
-        self._was = was
-        self.data = values
-        if args:
-            rest = list(args)
-            if isinstance(rest[0], str):
-                was.response.set_status(rest.pop(0))
-            data = rest.pop(0) if rest else {}
-            if rest or not isinstance(data, dict):
-                raise TypeError(
-                    'was.API takes a status line, a dict and keywords, each optional: was.API ({"id": 1})'
-                )
-            self.data = {**data, **values}
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.data = data
+
+    @classmethod
+    def of(cls, was: Was, args: tuple[Any, ...], values: dict[str, Any]) -> API:
+        """What `was.API (...)` makes of its positional arguments and keywords."""
+        rest = list(args)
+        if rest and isinstance(rest[0], str):
+            was.response.set_status(rest.pop(0))
+        data = rest.pop(0) if rest else {}
+        if rest or not isinstance(data, dict):
+            raise TypeError(
+                'was.API takes a status line, a dict and keywords, each optional: was.API ({"id": 1})'
+            )
+        return cls({**data, **values})
 
     def __getitem__(self, key: str) -> Any:
         return self.data[key]
@@ -98,9 +100,9 @@ class API:
     def get(self, key: str, default: Any = None) -> Any:
         return self.data.get(key, default)
 
-    def encode(self) -> tuple[bytes, bytes]:
+    def encode(self, was: Was) -> tuple[bytes, bytes]:
         """(content type, body) in the form the client accepts."""
-        app, accept = self._was.app, self._was.exchange.fields.get(b'accept')
+        app, accept = was.app, was.exchange.fields.get(b'accept')
         if accept is not None and b'xml' in accept and accepts(accept, b'text/xml'):
             plain = jsons.plain(self.data, app.config.JSON_ENCODER)
             return _XML, _xml(plain)
@@ -153,7 +155,7 @@ def send(was: Was, content: Any) -> None:
         if kind is str:
             content_type, body = _HTML_FIELD, content.encode()
         elif kind is API:
-            found, body = content.encode()
+            found, body = content.encode(was)
             content_type = _JSON_FIELD if found is _JSON else (b'content-type', found)
         else:
             _send_any(was, kind, content)
@@ -416,7 +418,7 @@ def _send_parts(was: Was, content: Iterable[Any]) -> None:
 
 
 def _send_api(was: Was, content: API) -> None:
-    content_type, body = content.encode()
+    content_type, body = content.encode(was)
     was.response.fields[:] = [item for item in was.response.fields if item[0] != b'content-type']
     was.response.fields.append((b'content-type', content_type))
     send_bytes(was, body)

@@ -55,6 +55,12 @@ def encoder(name: Any = 'utcoffset', pretty: bool = False) -> Callable[[Any], by
     date, write = _DATES[name], msgspec.json.Encoder().encode
 
     def encode(value: Any) -> bytes:
+        if type(value) is dict:  # most are flat: looked through here, in one frame
+            for key, item in value.items():
+                if type(item) not in _SCALARS or type(key) is not str:
+                    break
+            else:
+                return write(value)
         return write(value if _is_plain(value) else _convert(value, date))
 
     return (lambda value: msgspec.json.format(encode(value), indent=2)) if pretty else encode

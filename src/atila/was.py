@@ -81,7 +81,7 @@ class Was:
 
     def API(self, *args: Any, **values: Any) -> contents.API:
         """A dict as JSON (or XML): `was.API ('201 Created', {'id': 1}, name = 'x')`, each part optional."""
-        return contents.API(self, args, values)
+        return contents.API.of(self, args, values) if args else contents.API(values)
 
     def Fault(
         self,
