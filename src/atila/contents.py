@@ -29,7 +29,10 @@ from skitai.context import current
 from skitai.errorpage import accepts
 from skitai.exchange import RawHeaders
 from skitai.headers import SERVER
+from skitai.mounts.conditional import range_applies
+from skitai.mounts.encodings import choose_coding
 from skitai.mounts.fileanswer import send_file
+from skitai.mounts.ranges import UnsatisfiableRange, parse_range
 from skitai.preference import abspath
 
 from . import jsons
@@ -49,6 +52,8 @@ _COMPRESSIBLE = (
     b'application/javascript',
     b'image/svg+xml',
 )
+#: Codings that we make, the best first, with what zlib calls them.
+_WINDOWS = {b'gzip': 31, b'deflate': 15}
 _NO_BODY = (204, 205, 304)
 _CHUNK = 64 * 1024
 _HTML = b'text/html; charset=utf-8'
@@ -163,7 +168,10 @@ def send(was: Was, content: Any) -> None:
         length = len(body)
         if length <= COMPRESS_FROM:
             was.exchange.respond(200, [SERVER, content_type, _LENGTH_FIELDS[length]], body)
-            return
+        else:
+            was.response.fields.append(content_type)
+            send_bytes(was, body)
+        return
     _send_any(was, kind, content)
 
 
@@ -212,7 +220,9 @@ def send_bytes(was: Was, body: bytes, text: bool = False) -> None:
         exchange.respond(status, [item for item in headers if item[0] != b'content-length'], b'')
         return
     headers = _typed(headers, text)
-    if len(body) > COMPRESS_FROM:
+    if b'range' in exchange.fields and status == 200 and exchange.method == 'GET':
+        status, headers, body = _part(was, headers, body)
+    elif len(body) > COMPRESS_FROM:
         headers, body = _compressed(was, headers, body)
     headers.append((b'content-length', b'%d' % len(body)))
     exchange.respond(status, headers, body)
@@ -236,18 +246,35 @@ def _typed(headers: RawHeaders, text: bool) -> RawHeaders:
 
 
 def _compressed(was: Was, headers: RawHeaders, body: bytes) -> tuple[RawHeaders, bytes]:
-    """The body gzipped, if that is worth it and the client takes it."""
-    accepted = was.exchange.header(b'accept-encoding')
+    """The body compressed, if that is worth it and the client takes it."""
     names = dict(headers)
     if b'content-encoding' in names or not names[b'content-type'].startswith(_COMPRESSIBLE):
         return headers, body
     headers.append((b'vary', b'Accept-Encoding'))
-    if not accepts(accepted, b'gzip') or b'content-range' in names:
+    coding = choose_coding(was.exchange.header(b'accept-encoding'), tuple(_WINDOWS))
+    if coding is None:
         return headers, body
-    squeeze = zlib.compressobj(1, wbits=31)
+    squeeze = zlib.compressobj(1, wbits=_WINDOWS[coding])
     packed = squeeze.compress(body) + squeeze.flush()
     weakened = [(n, b'W/' + v) if n == b'etag' and not v.startswith(b'W/') else (n, v) for n, v in headers]
-    return [*weakened, (b'content-encoding', b'gzip')], packed
+    return [*weakened, (b'content-encoding', coding)], packed
+
+
+def _part(was: Was, headers: RawHeaders, body: bytes) -> tuple[int, RawHeaders, bytes]:
+    """The part of a body that a Range asks for: (206, ...), (416, ...) or all of it (RFC 9110, 14)."""
+    fields = was.exchange.fields
+    etag = dict(headers).get(b'etag')
+    if not range_applies(was.exchange.header, etag, None):
+        return 200, headers, body
+    try:
+        span = parse_range(fields[b'range'], len(body))
+    except UnsatisfiableRange:
+        return 416, [*headers, (b'content-range', b'bytes */%d' % len(body))], b''
+    if span is None:
+        return 200, headers, body
+    end = span.start + span.length
+    extent = (b'content-range', b'bytes %d-%d/%d' % (span.start, end - 1, len(body)))
+    return 206, [*headers, extent], body[span.start : end]
 
 
 def _begin_stream(was: Was, text: bool) -> tuple[int, RawHeaders] | None:
