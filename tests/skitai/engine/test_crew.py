@@ -1,0 +1,115 @@
+"""How many of the server's threads stay awake: one at ease, more while services block."""
+
+from __future__ import annotations
+
+import gc
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from skitai.engine.crew import AT_EASE, Crew
+
+DEADLINE = 20.0
+
+
+class Pool:
+    """Threads that take work from one queue, as the server's do."""
+
+    def __init__(self, size: int) -> None:
+        self.crew = Crew()
+        self.crew.start()
+        self._work: queue.Queue[Callable[[], Any] | None] = queue.Queue()
+        self.threads = [threading.Thread(target=self._run) for _ in range(size)]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            member = self.crew.begin()
+            assert member is not None
+            assert self.crew.begin() is None  # inside another piece of work
+            work()
+            self.crew.end(member)
+
+    def put(self, work: Callable[[], Any] | None) -> None:
+        self._work.put(work)
+
+    def stop(self) -> None:
+        self.crew.stop()
+        for _ in self.threads:
+            self.put(None)
+        for thread in self.threads:
+            thread.join(DEADLINE)
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    made = Pool(5)
+    yield made
+    made.stop()
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def send_all_to_sleep(pool: Pool) -> None:
+    """Let every thread work once, together, so that each joins; then those not needed sleep."""
+    together = threading.Barrier(len(pool.threads))
+    for _ in pool.threads:
+        pool.put(lambda: together.wait(DEADLINE))
+    wait_until(lambda: pool.crew.awake <= pool.crew.wanted and len(pool.crew._members) == 5)
+
+    def settled() -> bool:
+        pool.put(lambda: None)
+        return pool.crew.wanted == pool.crew.awake == AT_EASE
+
+    wait_until(settled)
+
+
+def test_at_ease_one_is_awake(pool: Pool) -> None:
+    send_all_to_sleep(pool)
+    assert pool.crew.awake == AT_EASE
+
+
+def test_blocked_threads_are_made_up_for(pool: Pool) -> None:
+    """Four block: the fifth is woken, and then again work goes on."""
+    send_all_to_sleep(pool)
+    release = threading.Event()
+    blocked = [threading.Event() for _ in range(4)]
+    for event in blocked:
+        pool.put(lambda event=event: (event.set(), release.wait(DEADLINE)))
+    for event in blocked:
+        assert event.wait(DEADLINE)
+    done = threading.Event()
+    began = time.monotonic()
+    pool.put(done.set)
+    assert done.wait(DEADLINE)
+    assert time.monotonic() - began < 2  # some ticks of the watch, on a busy machine
+    release.set()
+
+
+def test_threads_that_end_are_not_counted() -> None:
+    """The server ends idle threads: they must not be taken for awake ones."""
+    crew = Crew()
+    crew.start()
+
+    def work() -> None:
+        member = crew.begin()
+        assert member is not None
+        crew.end(member)
+
+    for _ in range(3):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(DEADLINE)
+    gc.collect()
+    wait_until(lambda: crew.awake == 0)
+    crew.stop()
