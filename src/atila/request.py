@@ -12,6 +12,7 @@ from skitai.preference import AttributeDict
 
 from . import bodies
 from .parameters import parse_query
+from .security import tokens
 
 if TYPE_CHECKING:
     from skitai.exchange import Exchange
@@ -324,6 +325,18 @@ class Request:
         return self._exchange.body.read() if self._exchange.body is not None else b''
 
     body = payload = property(get_body)
+
+    # -- who it says it is (RQ-20) ----------------------------------------------------------------
+
+    @property
+    def JWT(self) -> dict[str, Any]:
+        """The claims of the bearer token, or {'err': reason}. RuntimeError without `app.securekey`."""
+        return self.dejwt()
+
+    def dejwt(self, token: str | None = None) -> dict[str, Any]:
+        """The claims of `token`, by default that of the Authorization field; or {'err': reason}."""
+        given = token if token is not None else tokens.bearer_token(self._exchange.header(b'authorization'))
+        return tokens.decode(given, self._was.app.securekey)
 
     # -- the route (RQ-17, RQ-18) -----------------------------------------------------------------
 

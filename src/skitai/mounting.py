@@ -166,6 +166,8 @@ class Mounts:
             request.resolve()
         self._check_points()
         for request in self.requests:
+            if request.preference.plan.extends or request.preference.plan.overrides:
+                raise AssertionError('pref.extends () and pref.overrides (): this version has neither yet')
             hook = getattr(request.module, '__config__', None)
             if hook is not None:
                 hook(request.preference)

@@ -1,0 +1,1 @@
+"""Who may do what: tokens so far; authentication, permissions and the rest come beside them."""
