@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from encodings import normalize_encoding
 from encodings.aliases import aliases
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 from multipart import MultipartError, MultipartParser, MultipartPart, parse_options_header
@@ -73,11 +74,29 @@ def _json(body: Body) -> Any:
 
 
 def _urlencoded(body: Body, charset: str) -> dict[str, Any]:
-    from .parameters import parse_pairs
-
     if body.size > MAX_TEXT:
         raise BadParameter(f'a urlencoded form may have {MAX_TEXT} bytes at most')
     return parse_pairs(body.read(), charset, 'form')
+
+
+def parse_pairs(text: bytes, charset: str, what: str) -> dict[str, Any]:
+    """`a=1&b=2` as a dict; blank values are kept as ''."""
+    if not text:
+        return {}
+    try:
+        pairs = parse_qsl(
+            text.decode(charset),  # should be ASCII; some clients don't encode what isn't
+            keep_blank_values=True,
+            encoding=charset,
+            errors='strict',
+            max_num_fields=MAX_FIELDS,
+        )
+    except (ValueError, UnicodeError):
+        raise BadParameter(f'invalid {what}') from None
+    found = collect(pairs)
+    if '' in found:
+        raise BadParameter(f'invalid {what}: a parameter without a name')
+    return found
 
 
 def _multipart(body: Body, boundary: str, charset: str) -> dict[str, Any]:

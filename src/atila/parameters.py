@@ -9,9 +9,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl
 
-from . import bodies
+from .bodies import parse_pairs
 from .errors import BadParameter
 
 #: Sent with every form by our own helpers: never 'too many' (SPEC HE-04).
@@ -30,26 +29,6 @@ def parse_query(query: bytes) -> dict[str, Any]:
         return {
             name.partition(':')[2] if _is_typed(name) else name: _typed(name, v) for name, v in found.items()
         }
-    return found
-
-
-def parse_pairs(text: bytes, charset: str, what: str) -> dict[str, Any]:
-    """`a=1&b=2` as a dict; blank values are kept as ''."""
-    if not text:
-        return {}
-    try:
-        pairs = parse_qsl(
-            text.decode(charset),  # should be ASCII; some clients don't encode what isn't
-            keep_blank_values=True,
-            encoding=charset,
-            errors='strict',
-            max_num_fields=bodies.MAX_FIELDS,
-        )
-    except (ValueError, UnicodeError):
-        raise BadParameter(f'invalid {what}') from None
-    found = bodies.collect(pairs)
-    if '' in found:
-        raise BadParameter(f'invalid {what}: a parameter without a name')
     return found
 
 

@@ -309,7 +309,7 @@ def test_any_query_string_gives_an_answer(
 )
 def test_what_is_encoded_is_decoded(pairs: list[tuple[str, str]]) -> None:
     """PR-07: each value is a str, or the list of a repeated key's."""
-    from atila.parameters import parse_pairs
+    from atila.bodies import parse_pairs
 
     expected: dict[str, list[str]] = {}
     for name, value in pairs:
