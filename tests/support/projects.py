@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 import skitai
 from skitai.testing import ServerClient
@@ -95,6 +96,19 @@ class Process:
         self.process.wait()
 
 
+def _ask_again(client: ServerClient) -> None:
+    """With `--devel` a reload may end a connection that was accepted a moment before: ask once more."""
+    once = client.request
+
+    def request(*args: Any, **options: Any) -> Any:
+        try:
+            return once(*args, **options)
+        except requests.ConnectionError:
+            return once(*args, **options)
+
+    client.request = request  # type: ignore[method-assign]
+
+
 class Launcher:
     """Starts what tests ask for, and stops it all."""
 
@@ -114,6 +128,7 @@ class Launcher:
         if options.get('devel'):
             # A kept connection may be closed by a reload at the very moment that it is used.
             client.set_default_header('Connection', 'close')
+            _ask_again(client)
         return client
 
     def execute(self, *arguments: str, script: str = 'serve.py', **environment: str) -> Process:

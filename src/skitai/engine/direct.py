@@ -40,7 +40,7 @@ LINGER_SECONDS = 5.0
 
 #: The steps of a stop (see `DirectEngine.stop`), in seconds.
 CLOSING_PAUSE = 0.15
-CLOSING_PAUSE_DEVEL = 0.03
+CLOSING_PAUSE_DEVEL = 0.08
 
 _NOT_IN_FLIGHT = object()
 _NO_BODY_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import threading
@@ -167,30 +166,37 @@ def test_it_says_when_the_client_goes(serve: Serve) -> None:
 
 
 def test_a_slow_reader_is_waited_for(serve: Serve) -> None:
-    """`send` comes back with something pending, which completes when there is room again."""
-    pending = threading.Event()
-    taken = threading.Event()
+    """`send` comes back with something pending, which completes when the client has made room."""
+    part, parts = b'x' * 100_000, 400
+    sent: list[None] = []
 
     def dispatch(watcher: Any) -> None:
         proto = watcher.proto
         ready = type(proto.send({'type': 'http.response.start', 'status': 200, 'headers': []}))
-        for _ in range(200):
-            awaitable = proto.send({'type': 'http.response.body', 'body': b'x' * 100_000, 'more_body': True})
-            if type(awaitable) is not ready and not granian.Wake(taken.set).wait(awaitable):
-                pending.set()
-                return
+
+        def go_on() -> None:
+            while len(sent) < parts:
+                sent.append(None)
+                awaitable = proto.send({'type': 'http.response.body', 'body': part, 'more_body': True})
+                if type(awaitable) is not ready and not granian.Wake(go_on).wait(awaitable):
+                    return
+            proto.send({'type': 'http.response.body', 'body': b'', 'more_body': False})
+
+        go_on()
 
     served = serve(dispatch)
     with served.connect() as connection:
-        connection.sendall(b'GET / HTTP/1.1\r\nHost: a\r\n\r\n')
-        assert pending.wait(DEADLINE)
-        assert not taken.is_set()
-        connection.settimeout(0.05)
+        connection.sendall(b'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+        before = -1
         end = time.monotonic() + DEADLINE
-        while not taken.is_set():
+        while len(sent) != before or not sent:  # until the buffers on the way are full
             assert time.monotonic() < end
-            with contextlib.suppress(TimeoutError):  # all is read, and the awaitable about to complete
-                connection.recv(1 << 20)
+            before = len(sent)
+            time.sleep(0.3)
+        assert len(sent) < parts
+        received = sum(map(len, iter(lambda: connection.recv(1 << 20), b'')))
+    assert len(sent) == parts
+    assert received > parts * len(part)
 
 
 def test_pausing_leaves_connections_to_others(serve: Serve) -> None:
