@@ -47,7 +47,7 @@ _NO_BODY_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
 
 
 class DirectExchange(Exchange):
-    __slots__ = ('_gone', '_task', '_watched', 'engine', 'proto')
+    __slots__ = ('_task', 'engine', 'proto')
 
     def __init__(
         self, scope: dict[str, Any], fields: dict[bytes, bytes], proto: Any, engine: DirectEngine, now: float
