@@ -34,8 +34,8 @@ from .failurepage import FailureServer
 
 #: A child that has not ended so many seconds after SIGTERM is killed.
 STOP_GRACE = 5.0
-#: So much of the child's output is kept for the failure page.
-TAIL_BYTES = 1 << 16
+#: So much of each of the child's two outputs is kept for the failure page.
+TAIL_BYTES = 1 << 15
 
 #: Milliseconds: changes are one change if no more than this passes between them, and the time after
 #: which a steady flow of them counts all the same.
@@ -264,13 +264,14 @@ def _forget_compiled(sources: Iterable[str]) -> None:
 class _Child:
     """One generation: a process in a group of its own, so that it can be ended with all its workers.
 
-    Its output goes through to ours; the last `TAIL_BYTES` are kept. It has no standard input: a process
-    outside the terminal's foreground group would be stopped for reading from it.
+    Its output goes through to ours; the last `TAIL_BYTES` of each stream are kept (one reader each, so that
+    what is printed cannot push out the traceback). It has no standard input: a process outside the
+    terminal's foreground group would be stopped for reading from it.
     """
 
     def __init__(self, command: Sequence[str], listener: socket.socket, generation: int) -> None:
         self.pipe = launch.ReadyPipe()
-        self._tail = bytearray()
+        self._tails = {1: bytearray(), 2: bytearray()}
         self._told = False
         environment = {name: value for name, value in os.environ.items() if name != launch.DAEMON} | {
             launch.LISTEN_FD: str(listener.fileno()),
@@ -297,17 +298,18 @@ class _Child:
             reader.start()
 
     def _copy(self, source: IO[bytes], target: int) -> None:
+        tail = self._tails[target]
         with source:
             while data := os.read(source.fileno(), 8192):
-                self._tail += data
-                del self._tail[:-TAIL_BYTES]
+                tail += data
+                del tail[:-TAIL_BYTES]
                 with contextlib.suppress(OSError):  # our reader is gone: the child must not stand still
                     while data:
                         data = data[os.write(target, data) :]
 
     def tail(self) -> str:
-        """The end of what it printed."""
-        return bytes(self._tail).decode('utf-8', 'replace')
+        """The end of what it printed, standard output first."""
+        return b''.join(bytes(tail) for tail in self._tails.values()).decode('utf-8', 'replace')
 
     def look(self) -> bool:
         """True once: when it has begun to serve."""
