@@ -60,21 +60,27 @@ def bind(settings: Settings) -> socket.socket:
     if inherited is not None:
         listener = socket.socket(fileno=int(inherited))
     else:
-        listener = None
-        try:
-            family = socket.AF_INET6 if ':' in settings.address else socket.AF_INET
-            listener = socket.socket(family, socket.SOCK_STREAM)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Inherited by accepted connections: an answer is never held back for a delayed acknowledgement.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            listener.bind((settings.address, settings.port))
-        except OSError as error:  # taken, not ours, or a family that this machine has not
-            if listener is not None:
-                listener.close()
+        try:  # taken, not ours to take, or a family that this machine has not
+            listener = _bound(settings)
+        except OSError as error:
             raise SystemExit(
                 f'cannot listen on {settings.address}:{settings.port}: {error.strerror}'
             ) from None
     listener.set_inheritable(True)
+    return listener
+
+
+def _bound(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ':' in settings.address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Inherited by accepted connections: an answer is never held back for a delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        listener.bind((settings.address, settings.port))
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 
