@@ -17,11 +17,15 @@ from skitai.exchange import Exchange, Handler
 from skitai.mounts.fileanswer import FileAnswer
 from skitai.mounts.table import TO_DIRECTORY, slash_appended
 from skitai.preference import AttributeDict, Preference, default_config
+from skitai.stores import Store
 
 from . import hooks, jsons
+from .cycle import Surrounded
 from .errors import parse_status
+from .registration import Registration
 from .routing import BadSegment, Router, Rule
 from .services import Endpoint, Refusal
+from .templating import minifier
 
 if TYPE_CHECKING:
     from skitai.mounting import MountContext
@@ -33,7 +37,7 @@ Function = TypeVar('Function', bound=Callable[..., Any])
 DEFAULT_METHODS = ('GET', 'POST')
 
 
-class Atila:
+class Atila(Registration):
     """An app: services at rules, hooks, configuration.
 
     `app_name` is usually `__name__`: services in modules below it are named relative to it.
@@ -61,8 +65,11 @@ class Atila:
         self.apps: dict[str, Any] = {}
         #: Status code (0: every other) -> (handler, the media type that the client must accept or '*').
         self.error_handlers: dict[int, tuple[Callable[..., Any], str]] = {}
+        self._handler_ranks: dict[int, int] = {}
         self.encode_json = jsons.encoder('utcoffset', False)
+        self.shared = Store()  # the engine's own, once the app is mounted
         self.lifecycle = hooks.Lifecycle(self)
+        super().__init__()
         self._router = Router()
         self._endpoints: list[Endpoint] = []
         self._services: dict[str, Endpoint] = {}
@@ -102,7 +109,7 @@ class Atila:
         methods = tuple(dict.fromkeys(method.upper() for method in methods))
         name = self._service_name(function, state)
         full = Rule(state.point_for(rule))
-        endpoint = Endpoint(self, function, full, methods, options, name, state.options)
+        endpoint = Endpoint(self, function, full, methods, options, name, state.options, state.rank)
         for unknown in endpoint.unknown_urlargs:
             log.error(
                 '%s at %r does not take the parameter <%s> of its rule: add it to the function',
@@ -112,17 +119,18 @@ class Atila:
             )
         self._endpoints.append(endpoint)
         known = self._services.get(name)
-        if known is not None and known.function is not function and not state.replacing:
+        if known is not None and known.function is not function and known.rank == state.rank:
             log.error('the service %s at %r is already defined at %r', name, full.text, known.rule.text)
-        self._services[name] = endpoint
+        if known is None or known.rank <= state.rank:
+            self._services[name] = endpoint
         self._by_function[function] = endpoint
-        self._place(endpoint, state.replacing)
+        self._place(endpoint)
 
-    def _place(self, endpoint: Endpoint, replacing: bool) -> None:
+    def _place(self, endpoint: Endpoint) -> None:
         rule = endpoint.rule
         for method in endpoint.methods:
             replaced = self._router.resource(rule).add(method, endpoint, implicit=False)
-            if replaced is not None and not replacing and replaced.function is not endpoint.function:
+            if replaced is not None and replaced.function is not endpoint.function:
                 log.warning('%s %r: %s replaces %s', method, rule.text, endpoint.name, replaced.name)
         shortened = rule.shortened
         if shortened is None or endpoint.urlargs[-1] not in endpoint.signature.defaults:
@@ -139,7 +147,7 @@ class Atila:
             return f'{state.ns}.{name}' if state.ns else name
         if not self.enable_namespace or state.module is None:
             return name
-        path = hooks.path_below(self.app_name, state.module)
+        path = hooks.path_below(state.package or self.app_name.partition('.')[0], state.module)
         return f'{path}.{name}' if path else name
 
     def mount(self, point: str, *modules: Any, **options: Any) -> None:
@@ -150,6 +158,17 @@ class Atila:
         self.lifecycle.mount(point, modules, options)
 
     mount_with = decorate_with = mount
+
+    def extends(self, package: ModuleType) -> None:
+        """Use what `package` has and this app hasn't: services, templates, static files (SPEC EX-01).
+
+        At module level or in `__setup__`; `pref.extends` is the same, said by the launch script.
+        """
+        self.lifecycle.extend(package, hooks.BASE)
+
+    def overrides(self, package: ModuleType | Callable[..., Any]) -> None:
+        """Let `package`'s services, templates and static files replace this app's (SPEC EX-02)."""
+        self.lifecycle.extend(package, hooks.OVERRIDING)
 
     def unroute(self, pattern: str, response_code: int = 404) -> None:
         """Answer requests whose path (below the mount point) matches the pattern with a status (EX-04)."""
@@ -165,16 +184,22 @@ class Atila:
         status, _ = parse_status(code)
 
         def decorate(function: Function) -> Function:
-            self.error_handlers[status] = (function, accept)
+            self._add_error_handler(status, function, accept)
             return function
 
         return decorate
+
+    def _add_error_handler(self, status: int, handler: Callable[..., Any], accept: str) -> None:
+        rank = self.lifecycle.state.rank
+        if status not in self.error_handlers or self._handler_ranks[status] <= rank:
+            self.error_handlers[status] = (handler, accept)
+            self._handler_ranks[status] = rank
 
     def default_error_handler(self, function: Function | None = None, accept: str = 'text/html') -> Any:
         """The same for every code that has no handler of its own; with or without parentheses."""
 
         def decorate(handler: Function) -> Function:
-            self.error_handlers[0] = (handler, accept)
+            self._add_error_handler(0, handler, accept)
             return handler
 
         return decorate if function is None else decorate(function)
@@ -186,6 +211,7 @@ class Atila:
         self.point = context.point
         self.settings = context.settings
         self.apps = context.apps
+        self.shared = context.shared
         for name, value in context.preference.attributes.items():
             setattr(self, name, value)
         self.config.update(context.preference.config)
@@ -194,22 +220,46 @@ class Atila:
                 self.config[url] += '/'
         jsons.check_encoder(self.config.JSON_ENCODER)
         self.debug = self.use_reloader = self.expose_spec = context.settings.devel
+        self.encode_json = jsons.encoder(self.config.JSON_ENCODER, self.config.PRETTY_JSON)
         self.lifecycle.run(context)
         self._settle(context.settings)
         return self
 
     def _settle(self, settings: Settings) -> None:
         """Everything is routed: what depends on it, once."""
-        self.encode_json = jsons.encoder(self.config.JSON_ENCODER, self.config.PRETTY_JSON)
         limit = min(self.config.MAX_UPLOAD_SIZE, settings.max_upload_size)
         for endpoint in self._endpoints:
             endpoint.body_limit = limit
+            for guard in endpoint.guards:
+                check = getattr(guard, 'check', None)
+                if check is not None:
+                    check()
         blank = self._router.fixed.get('')
         if self.point == '/' and blank is not None:
             self._router.fixed.setdefault('/', blank)  # at the root there is no other way to write ''
 
+    def __skitai_subscribe__(self, listener: Atila) -> None:
+        """Let `listener` get this app's events too (SPEC MA-01)."""
+        if listener not in self.events.subscribers:
+            self.events.subscribers.append(listener)
+
+    def __skitai_mounted__(self) -> None:
+        """All apps of the server are there: what goes around services is known; jobs begin."""
+        around = self.cycle.settle()
+        minify = minifier(self.config.MINIFY_HTML)
+        for endpoint in self._endpoints:
+            if around or minify is not None or endpoint.guards or endpoint.afters:
+                endpoint.surrounded(Surrounded(endpoint, self.cycle, minify))
+        self.emit('before_mount')
+        self.emit('mounted')
+        self.emit('mounted_or_reloaded')
+        self.maintenance.start(self)
+
     def __skitai_umount__(self) -> None:
+        self.maintenance.stop()
+        self.emit('before_umount')
         self.lifecycle.umount()
+        self.emit('umounted')
 
     # -- a request -------------------------------------------------------------------------------
 
@@ -295,7 +345,7 @@ class Atila:
             return Refusal(
                 self, '530 Parameter Mismatch', 'the service does not take the parameters of its URL'
             )
-        return endpoint
+        return endpoint.handler
 
     # -- for `was` -------------------------------------------------------------------------------
 
@@ -305,6 +355,10 @@ class Atila:
         if endpoint is None:
             raise NameError(f'{self.name} has no service {getattr(thing, "__name__", thing)!r}')
         return endpoint
+
+    def is_routed(self, function: Callable[..., Any]) -> bool:
+        """Whether the function is a service already."""
+        return function in self._by_function
 
     def find_file(self, exchange: Exchange, url_path: str) -> FileAnswer | None:
         """The mounted file at a URL path."""

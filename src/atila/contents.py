@@ -17,12 +17,14 @@ errors of the server (SPEC ER-07, ER-08), in words that say how to mend them.
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from xmlrpc.client import Marshaller
 
 from skitai.context import current
@@ -31,7 +33,7 @@ from skitai.exchange import RawHeaders
 from skitai.headers import SERVER
 from skitai.mounts.conditional import range_applies
 from skitai.mounts.encodings import choose_coding
-from skitai.mounts.fileanswer import send_file
+from skitai.mounts.fileanswer import FileAnswer, open_answer
 from skitai.mounts.ranges import UnsatisfiableRange, parse_range
 from skitai.preference import abspath
 
@@ -215,9 +217,9 @@ def send_bytes(was: Was, body: bytes, text: bool = False) -> None:
     if response is None:
         status, headers = 200, [SERVER]
     else:
-        status, headers = response.status_code, [SERVER, *response.fields]
+        status, headers = response.status_code, [SERVER, *response.commit()]
     if status in _NO_BODY:
-        exchange.respond(status, [item for item in headers if item[0] != b'content-length'], b'')
+        _respond(was, status, [item for item in headers if item[0] != b'content-length'], b'')
         return
     headers = _typed(headers, text)
     if b'range' in exchange.fields and status == 200 and exchange.method == 'GET':
@@ -225,7 +227,13 @@ def send_bytes(was: Was, body: bytes, text: bool = False) -> None:
     elif len(body) > COMPRESS_FROM:
         headers, body = _compressed(was, headers, body)
     headers.append((b'content-length', b'%d' % len(body)))
-    exchange.respond(status, headers, body)
+    _respond(was, status, headers, body)
+
+
+def _respond(was: Was, status: int, headers: RawHeaders, body: bytes) -> None:
+    if was._response is not None:
+        was._response.end()
+    was.exchange.respond(status, headers, body)
 
 
 def _typed(headers: RawHeaders, text: bool) -> RawHeaders:
@@ -284,7 +292,7 @@ def _begin_stream(was: Was, text: bool) -> tuple[int, RawHeaders] | None:
     if status in _NO_BODY:
         send_bytes(was, b'')
         return None
-    fields = [] if response is None else response.fields
+    fields = [] if response is None else response.commit()
     length = [item for item in fields if item[0] == b'content-length']
     return status, [*_typed([SERVER, *fields], text), *length]
 
@@ -293,12 +301,41 @@ def _stream(was: Was, chunks: Iterator[bytes], text: bool = True) -> None:
     begun = _begin_stream(was, text)
     if begun is None or was.exchange.method == 'HEAD':
         if begun is not None:
-            was.exchange.respond(*begun, b'')
-        close = getattr(chunks, 'close', None)
-        if close is not None:
-            close()
+            _respond(was, *begun, b'')
+        drop(chunks)
         return
+    if was._response is not None and was._response.ending is not None:
+        chunks = _Ending(chunks, was._response.end)
     was.exchange.stream(*begun, chunks)
+
+
+def drop(content: Any) -> None:
+    """Close a content that is not sent after all."""
+    close = getattr(content, 'close', None)
+    if close is not None:
+        close()
+
+
+class _Ending:
+    """A stream at whose end, however it comes, the request's end is told."""
+
+    def __init__(self, chunks: Iterator[bytes], end: Callable[[], None]) -> None:
+        self._next = chunks.__next__
+        self._chunks = chunks
+        self._end = end
+        self._context = copy_context()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return self._next()
+
+    def close(self) -> None:
+        try:
+            drop(self._chunks)
+        finally:
+            self._context.run(self._end)
 
 
 def _as_bytes(part: Any) -> bytes:
@@ -315,8 +352,6 @@ class _Parts:
     """A service's iterator as an iterator of bytes, in the request's own context."""
 
     def __init__(self, parts: Iterable[Any], close: Callable[[], None] | None = None) -> None:
-        from contextvars import copy_context
-
         self._next = iter(parts).__next__
         self._context = copy_context()
         self._close = close or getattr(parts, 'close', None)
@@ -334,19 +369,43 @@ class _Parts:
 
 def _send_iterator(was: Was, content: Iterator[Any]) -> None:
     """Streams it; what fails before the first part is still an ordinary error (SPEC CO-08)."""
+    begun = _with_first_part(content)
+    if begun is None:
+        send_bytes(was, b'', text=True)
+    else:
+        _stream(was, begun)
+
+
+def _with_first_part(content: Iterator[Any]) -> _Begun | None:
     parts = _Parts(content)
     try:
-        first = next(parts)
+        return _Begun(next(parts), parts)
     except StopIteration:
-        send_bytes(was, b'', text=True)
-        return
+        return None
     except BaseException:
         parts.close()
         raise
-    _stream(was, _Prefixed(first, parts))
 
 
-class _Prefixed:
+def begun(content: Any) -> Any:
+    """The content; of an iterator's the first part is there, so that its failing is still the service's.
+
+    That is an iterator too, of bytes.
+    """
+    if hasattr(type(content), '__next__') and type(content) is not _Begun:
+        return _with_first_part(content) or ''
+    return content
+
+
+def is_html(was: Was) -> bool:
+    """Whether a text sent now would be HTML."""
+    found: str = (
+        'text/html' if was._response is None else was._response.get_header('content-type', 'text/html')
+    )
+    return found.partition(';')[0].strip().lower() == 'text/html'
+
+
+class _Begun:
     """An iterator with its first part put back."""
 
     def __init__(self, first: bytes, rest: _Parts) -> None:
@@ -401,13 +460,15 @@ async def _stream_async(was: Was, parts: AsyncIterator[Any]) -> None:
         if begun is None:
             return
         if was.exchange.method == 'HEAD':
-            was.exchange.respond(*begun, b'')
+            _respond(was, *begun, b'')
         else:
             await was.exchange.asgi(partial(_relay, was, begun, first, parts), '')
     finally:
         close = getattr(parts, 'aclose', None)
         if close is not None:
             await close()
+        if was._response is not None and was._response.ending is not None:
+            was.exchange.on_service_thread(partial(copy_context().run, was._response.end))
 
 
 async def _relay(
@@ -453,22 +514,38 @@ def _send_api(was: Was, content: API) -> None:
 
 def _send_file(was: Was, content: File) -> None:
     source = content.source
+    response = was._response
+    lends = False
     if isinstance(source, str | os.PathLike):
         source = abspath(os.fspath(source))
-    status, fields = (200, []) if was._response is None else (was._response.status_code, was._response.fields)
+    elif response is not None and response.ending is not None and not isinstance(source, io.TextIOBase):
+        source, lends = cast(BinaryIO, _EndingFile(source, was, response.ending)), True
     try:
-        send_file(
-            was.exchange,
-            source,
-            content_type=content.mimetype,
-            headers=fields,
-            filename=content.filename,
-            status=status,
-        )
+        answer = open_answer(source, content_type=content.mimetype, filename=content.filename)
     except FileNotFoundError:
         raise HTTPError('404 Not Found') from None
     except PermissionError:
         raise HTTPError('403 Forbidden') from None
+    if lends and response is not None:
+        response.ending = None
+    _send_answer(was, answer, 200 if response is None else response.status_code)
+
+
+class _EndingFile:
+    """A service's own file: its request ends when it has been sent."""
+
+    def __init__(self, file: BinaryIO, was: Was, end: Callable[[Was], None]) -> None:
+        self.seek, self.read, self._close = file.seek, file.read, file.close
+        self._end: Callable[[Was], None] | None = end
+        self._was, self._context = was, copy_context()
+
+    def close(self) -> None:
+        end, self._end = self._end, None
+        try:
+            self._close()
+        finally:
+            if end is not None:
+                self._context.run(end, self._was)
 
 
 def _send_mounted(was: Was, content: MountedFile) -> None:
@@ -478,7 +555,19 @@ def _send_mounted(was: Was, content: MountedFile) -> None:
         raise HTTPError('403 Forbidden') from None
     if answer is None:
         raise HTTPError('404 Not Found')
-    answer.send(was.exchange, [] if was._response is None else was._response.fields)
+    _send_answer(was, answer, 200)
+
+
+def _send_answer(was: Was, answer: FileAnswer, status: int) -> None:
+    fields: RawHeaders = []
+    try:
+        if was._response is not None:
+            fields = was._response.commit()
+            was._response.end()
+    except BaseException:
+        answer.source.close()
+        raise
+    answer.send(was.exchange, fields, status)
 
 
 def _refuse(was: Was, content: Any) -> None:
@@ -498,6 +587,7 @@ _SENDERS: dict[type, Callable[[Was, Any], None]] = {
     bytes: send_bytes,
     bytearray: lambda was, content: send_bytes(was, bytes(content)),
     memoryview: lambda was, content: send_bytes(was, bytes(content)),
+    _Begun: _stream,
     type(None): _refuse_none,
     API: _send_api,
     File: _send_file,

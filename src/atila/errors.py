@@ -50,7 +50,7 @@ class HTTPError(Exception):
 
     `status`: the status line. `explain`: shown to the client. `errno`: an application's own code, else
     the body's code is status * 100. `traceback`: show the traceback (in debug mode only). `headers`:
-    encoded fields that go with the answer.
+    encoded fields that go with the answer. `message`: shown in the body instead of the reason phrase.
     """
 
     def __init__(
@@ -61,12 +61,14 @@ class HTTPError(Exception):
         traceback: bool = False,
         *,
         headers: list[tuple[bytes, bytes]] | None = None,
+        message: str | None = None,
     ) -> None:
         self.status_code, self.reason = parse_status(status)
         self.explain = str(explain)
         self.errno = errno
         self.traceback = traceback
         self.headers = headers or []
+        self.message = message
         super().__init__(f'{self.status_code} {self.reason}' + (f': {self.explain}' if self.explain else ''))
 
 
@@ -95,12 +97,12 @@ def fail(was: Was, error: BaseException) -> None:
         return
     if isinstance(error, HTTPError):
         code, reason, explain, errno = error.status_code, error.reason, error.explain, error.errno
-        headers = error.headers
+        headers, message = error.headers, error.message
     else:
         code = getattr(error, 'http_status', 500)
         if type(code) is not int or not 500 <= code <= 599:  # somebody else's attribute of that name
             code = 500
-        reason, explain, errno, headers = reason_of(code), '', 0, []
+        reason, explain, errno, headers, message = reason_of(code), '', 0, [], None
         log.error('%s %s failed', exchange.method, exchange.path, exc_info=error)
         if not isinstance(error, Exception):
             explain = ''  # SystemExit or KeyboardInterrupt in a service ends the request, not the server
@@ -108,7 +110,7 @@ def fail(was: Was, error: BaseException) -> None:
     if was.app.debug and (not isinstance(error, HTTPError) or error.traceback):
         trace = ''.join(tracebacks.format_exception(error))
         explain = explain or f'{type(error).__name__}: {error}'
-    answer(was, code, reason, explain, errno, trace, headers)
+    answer(was, code, reason, explain, errno, trace, headers, message)
 
 
 def fail_later(was: Was, error: BaseException) -> None:
@@ -129,6 +131,7 @@ def answer(
     errno: int = 0,
     trace: str | None = None,
     headers: list[tuple[bytes, bytes]] | None = None,
+    message: str | None = None,
 ) -> None:
     """Send an error answer: by the app's handler for `code`, or as a page in the form the client accepts.
 
@@ -145,7 +148,7 @@ def answer(
     if code == 304:
         contents.send_bytes(was, b'')
         return
-    content = _handled(was, code, reason, explain, errno, trace)
+    content = _handled(was, code, message or reason, explain, errno, trace)
     if content is not None:
         try:
             contents.send(was, content)
@@ -159,19 +162,25 @@ def answer(
             response = was.new_response()
             response.status_code, response.reason = code, reason
             response.fields.extend(headers)
-    content_type, body = page(was, code, reason, explain, errno, trace)
+    content_type, body = page(was, code, reason, explain, errno, trace, message)
     response.fields.append((b'content-type', content_type))
     contents.send_bytes(was, body)
 
 
 def page(
-    was: Was, code: int, reason: str, explain: str = '', errno: int = 0, trace: str | None = None
+    was: Was,
+    code: int,
+    reason: str,
+    explain: str = '',
+    errno: int = 0,
+    trace: str | None = None,
+    message: str | None = None,
 ) -> tuple[bytes, bytes]:
     """The built-in page: (content type, body), by the request's Accept (SPEC ER-02)."""
-    return error_content(was.exchange.header(b'accept'), code, reason, explain, errno, trace)
+    return error_content(was.exchange.header(b'accept'), code, reason, explain, errno, trace, message)
 
 
-def _handled(was: Was, code: int, reason: str, explain: str, errno: int, trace: str | None) -> Any:
+def _handled(was: Was, code: int, message: str, explain: str, errno: int, trace: str | None) -> Any:
     """What the app's own handler returns; None without one, or if it fails (SPEC ER-03, ER-04)."""
     found = was.app.error_handlers.get(code) or was.app.error_handlers.get(0)
     if found is None or code < 400:  # a redirect or a 304 is no error
@@ -182,7 +191,7 @@ def _handled(was: Was, code: int, reason: str, explain: str, errno: int, trace: 
     error = AttributeDictError(
         code=code,
         errno=errno,
-        message=reason,
+        message=message,
         detail=explain,
         mode='debug' if was.app.debug else 'normal',
         time=time.strftime('%Y-%m-%d %H:%M:%S'),

@@ -1,10 +1,14 @@
-"""Package hooks and cascaded mounting: the order in which an app is put together (SPEC chapter 2).
+"""Package hooks and cascaded mounting: the order in which an app is put together (SPEC chapters 2 and 4).
 
-__config__ (pref)          once, in the master (skitai.mounting)
-__app__ ()                 in each worker (skitai.mounting)
-__setup__ (app[, mntopt])  mounts sub modules; all setups come before any mount
-__mount__ (app[, mntopt])  defines routes
-__umount__ (app)           at shutdown and before a reload, last mounted first
+    __config__ (pref)          once, in the master (skitai.mounting)
+    __app__ ()                 in each worker (skitai.mounting)
+    __setup__ (app[, mntopt])  mounts sub modules; all setups come before any mount
+    __mount__ (app[, mntopt])  defines routes
+    __umount__ (app)           at shutdown and before a reload, last mounted first
+
+Each phase takes the app's own module first, then what it extends, then what is mounted in it, then what
+overrides it. Who wins where two define the same does not depend on that order but on their `rank`: a base
+never replaces what the app has, an overriding package always does, per path and method.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import dataclasses
 import inspect
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -27,8 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('atila')
 
-#: Options of `app.mount` that mean something to the framework (LC-06).
-_RESERVED = frozenset(('ns',))
+#: Who replaces whom: the higher rank, and among equals the later.
+BASE, OWN, OVERRIDING = -1, 0, 1
 
 
 @dataclasses.dataclass(slots=True)
@@ -39,8 +44,10 @@ class MountState:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     ns: str | None = None
     module: ModuleType | None = None
-    #: Routes made now may replace others without a word (an overriding package).
-    replacing: bool = False
+    #: Whose code runs: the app's own, that of a package it extends, that of one that overrides it.
+    rank: int = OWN
+    #: The package below which modules are named (RT-15): the app's, or the extended one's.
+    package: str | None = None
 
     def point_for(self, rule: str) -> str:
         """`rule` below this state's point ('/' + '/sub' = '/sub', '/sub' + '' = '/sub')."""
@@ -68,9 +75,11 @@ def compose(inherited: str, point: str) -> str:
     return parent + given
 
 
-def path_below(app_name: str, module: ModuleType) -> str:
-    """A module's dotted path below the services' root: '' for the app's own and `services` itself (RT-15)."""
-    package = app_name.partition('.')[0]
+def path_below(package: str, module: ModuleType) -> str:
+    """A module's dotted path below the services' root (RT-15).
+
+    '' for the package's own module and for `services` itself.
+    """
     parts = module.__name__.split('.')
     if parts[0] == package:
         parts = parts[1:]
@@ -88,6 +97,7 @@ class Lifecycle:
         self._phase = 'waiting'
         self._waiting: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self._mounted: list[_Mounting] = []
+        self._extensions: list[tuple[Any, int]] = []
         self._context: MountContext | None = None
 
     # -- app.mount -------------------------------------------------------------------------------
@@ -120,7 +130,10 @@ class Lifecycle:
         if module is not None:
             merged['module_name'] = module.__name__
             module.__mntopt__ = merged  # type: ignore[attr-defined]
-        state = MountState(full, merged, merged.get('ns'), module, parent.replacing)
+        state = MountState(full, merged, merged.get('ns'), module, parent.rank, parent.package)
+        for kind, rank in (('extends', BASE), ('overrides', OVERRIDING)):
+            if merged.pop(kind, False) and parent.rank == OWN:
+                state.rank = rank
         self._mounted.append(_Mounting(target, state))
         hook = getattr(module, '__setup__', None)
         if hook is not None:
@@ -141,7 +154,7 @@ class Lifecycle:
         """Set up and mount everything (SPEC LC-09)."""
         self._context = context
         module = context.module
-        directory = os.path.dirname(os.path.abspath(getattr(module, '__file__', None) or abspath('x')))
+        directory = _directory_of(module) if module is not None else self._directory()
         options = {
             'point': context.point,
             'base_dir': directory,
@@ -161,10 +174,66 @@ class Lifecycle:
                     self._setup(target, point, mount_options)
             for point, target, mount_options in context.preference.plan.later:
                 self._setup(target, point, mount_options)
+        plan = context.preference.plan
+        self._extensions += [(base, BASE) for base in plan.extends]
+        self._extensions += [(other, OVERRIDING) for other in plan.overrides]
+        for target, rank in self._extensions:  # grows: a base may extend another
+            self._set_up_extension(target, rank, options)
+        self._find_templates(context, directory)
+        # Stable: the app's own module, the bases, what is mounted, what overrides.
+        rest = sorted(self._mounted[1:], key=lambda mounting: mounting.state.rank)
+        self._mounted[1:] = rest
         self._phase = 'mount'
         for mounting in list(self._mounted):
             self._mount(mounting)
         self._phase = 'mounted'
+
+    # -- extending and overriding (SPEC chapter 4) -------------------------------------------------
+
+    def extend(self, target: Any, rank: int) -> None:
+        """See `Atila.extends` and `Atila.overrides`."""
+        if self._phase not in ('waiting', 'setup'):
+            raise RuntimeError('extend or override in __setup__ at the latest, or in skitai.preference ()')
+        if not isinstance(target, ModuleType) and not callable(target):
+            raise AssertionError(
+                f'cannot extend or override with {target!r}: give a package, or a function (app)'
+            )
+        self._extensions.append((target, rank))
+
+    def _set_up_extension(self, target: Any, rank: int, options: dict[str, Any]) -> None:
+        assert self._context is not None
+        module = target if isinstance(target, ModuleType) else None
+        package = module.__name__.partition('.')[0] if module is not None else None
+        state = MountState('', dict(options), None, module, rank, package)
+        self._mounted.append(_Mounting(target, state))
+        if module is None:
+            return
+        if module not in self._context.preference.plan.configured:  # by the app itself, in its `__setup__`
+            self._context.preference.configure(module)
+        static = os.path.join(_directory_of(module), 'static')
+        if os.path.isdir(static):
+            self._context.add_directory(self.app.config.STATIC_URL, static, rank == OVERRIDING)
+        setup = getattr(module, '__setup__', None)
+        if setup is not None:
+            with self._in(state):
+                _call(setup, self.app, state.options)
+
+    def _find_templates(self, context: MountContext, own: str) -> None:
+        """Where templates are looked for, in order (EX-01, EX-02, TE-01)."""
+        added = context.preference.plan.template_dirs
+        packages = [(_directory_of(m), rank) for m, rank in self._extensions if isinstance(m, ModuleType)]
+        found = [os.path.join(path, 'templates') for path, rank in reversed(packages) if rank == OVERRIDING]
+        found += [path for path, front in reversed(added) if front]
+        found.append(os.path.join(own, 'templates'))
+        found += [path for path, front in added if not front]
+        found += [abspath(path) for path in self.app.config.TEMPLATE_DIRS]
+        found += [os.path.join(path, 'templates') for path, rank in packages if rank == BASE]
+        self.app.templates.directories[:] = dict.fromkeys(found)
+
+    def _directory(self) -> str:
+        """Where the app lives: the module that it is named after, else the launch script's directory."""
+        named = sys.modules.get(self.app.name)
+        return abspath() if named is None or self.app.name == '__main__' else _directory_of(named)
 
     def _mount(self, mounting: _Mounting) -> None:
         target = mounting.target
@@ -172,6 +241,11 @@ class Lifecycle:
         if hook is not None:
             with self._in(mounting.state):
                 _call(hook, self.app, mounting.state.options)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the app is still being put together."""
+        return self._phase != 'mounted'
 
     def umount(self) -> None:
         """Run the `__umount__` hooks; one that fails is logged and does not keep the others from running."""
@@ -191,6 +265,11 @@ class Lifecycle:
             yield
         finally:
             self.state = before
+
+
+def _directory_of(module: ModuleType) -> str:
+    file = getattr(module, '__file__', None)
+    return os.path.dirname(os.path.abspath(file)) if file else abspath()
 
 
 def _check_target(target: Any) -> None:

@@ -13,6 +13,9 @@ from skitai.preference import AttributeDict
 from . import bodies
 from .parameters import parse_query
 from .security import tokens
+from .state.cookie import Cookies
+from .state.mbox import MessageBox
+from .state.session import Session
 
 if TYPE_CHECKING:
     from skitai.exchange import Exchange
@@ -289,12 +292,14 @@ class Request:
     @property
     def given(self) -> dict[str, Any]:
         """All parameters that the request brings, without defaults."""
-        given = {**self.URL, **self.PARAMS}  # never merged: the path's own value wins over the query's
-        if self._exchange.body is not None:
-            data = self.DATA
-            if isinstance(data, dict):
-                given.update(data)
-        return given
+        if '_given' not in self.__dict__:
+            given = {**self.URL, **self.PARAMS}  # never merged: the path's own value wins over the query's
+            if self._exchange.body is not None:
+                data = self.DATA
+                if isinstance(data, dict):
+                    given.update(data)
+            self._given = given
+        return self._given
 
     def _parse_body(self) -> None:
         if '_form' not in self.__dict__:
@@ -320,8 +325,11 @@ class Request:
 
     # -- the body (RQ-13) -------------------------------------------------------------------------
 
-    def get_body(self) -> bytes:
-        """The raw body; b'' where there is none. Bodies above 1 MB are read from disk."""
+    def get_body(self) -> bytes | None:
+        """The raw body; b'' where there is none. Bodies above 1 MB are read from disk.
+
+        None for a multipart form above 1 MB: it was parsed as it came, and its bytes are not kept.
+        """
         return self._exchange.body.read() if self._exchange.body is not None else b''
 
     body = payload = property(get_body)
@@ -350,6 +358,34 @@ class Request:
         """What is known of the route: methods, content_types, options, mntopt, args, defaults ..."""
         endpoint: Endpoint = self._was.endpoint
         return endpoint.description
+
+    # -- state (RQ-08) ----------------------------------------------------------------------------
+
+    @property
+    def cookie(self) -> Cookies:
+        """The client's cookies, and those to be set (SPEC chapter 16)."""
+        if '_cookie' not in self.__dict__:
+            self._cookie = Cookies(self._was)
+        return self._cookie
+
+    @property
+    def session(self) -> Session:
+        """The client's session (SPEC chapter 17). RuntimeError without `app.securekey`."""
+        if '_session' not in self.__dict__:
+            self._session = Session(self._was)
+        return self._session
+
+    @property
+    def mbox(self) -> MessageBox:
+        """Messages for the client's next pages (SPEC chapter 18). RuntimeError without `app.securekey`."""
+        if '_mbox' not in self.__dict__:
+            self._mbox = MessageBox(self._was)
+        return self._mbox
+
+    def forget_state(self) -> None:
+        """What was changed of cookies, session and messages is not to be: the next look reads them anew."""
+        for name in ('_cookie', '_session', '_mbox'):
+            self.__dict__.pop(name, None)
 
     # -- the rest ---------------------------------------------------------------------------------
 

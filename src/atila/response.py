@@ -6,7 +6,7 @@ import calendar
 import datetime
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from skitai.mounts.conditional import outcome
 from .errors import HTTPError, page, parse_status
 
 if TYPE_CHECKING:
+    from .state.cookie import Cookies
     from .was import Was
 
 HeadersLike = Mapping[str, Any] | Iterable[tuple[str, Any]] | None
@@ -24,7 +25,7 @@ HeadersLike = Mapping[str, Any] | Iterable[tuple[str, Any]] | None
 class Response:
     """Names are case-insensitive. CR, LF and other control characters in a value are a ValueError."""
 
-    __slots__ = ('fields', 'reason', 'status_code', 'was')
+    __slots__ = ('ending', 'fields', 'jar', 'reason', 'status_code', 'was')
 
     def __init__(self, was: Was) -> None:
         self.was = was
@@ -32,6 +33,10 @@ class Response:
         self.reason = 'OK'
         #: Encoded and checked, in order.
         self.fields: list[tuple[bytes, bytes]] = []
+        #: Cookies to be set, if this answer is the one that is sent.
+        self.jar: Cookies | None = None
+        #: What waits for the request's end (`cycle.Cycle.teardown`).
+        self.ending: Callable[[Was], None] | None = None
 
     def __call__(
         self, status: str = '200 OK', body: Any = None, headers: HeadersLike = None, exc_info: Any = None
@@ -115,6 +120,21 @@ class Response:
     def headers(self) -> list[tuple[str, str]]:
         """All fields, names in lower case."""
         return [(name.decode('ascii'), value.decode('latin-1')) for name, value in self.fields]
+
+    # -- sending (for `contents`) ------------------------------------------------------------------
+
+    def commit(self) -> list[tuple[bytes, bytes]]:
+        """The header fields as they are sent, with the cookies that were changed. Called once."""
+        jar, self.jar = self.jar, None
+        if jar is not None:
+            self.fields.extend(jar.commit())
+        return self.fields
+
+    def end(self) -> None:
+        """Tell who waits for the request's end, once."""
+        ending, self.ending = self.ending, None
+        if ending is not None:
+            ending(self.was)
 
     # -- caching (RFC 9110 chapter 13, RFC 9111) --------------------------------------------------
 

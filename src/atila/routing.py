@@ -130,17 +130,24 @@ class Resource:
         self.implicit: set[str] = set()
 
     def add(self, method: str, endpoint: Endpoint, implicit: bool) -> Endpoint | None:
-        """Add an endpoint; the one it replaces, if both were declared outright."""
+        """Add an endpoint; the one it replaces, if both were declared outright, by equals in rank."""
         known = self.methods.get(method)
+        if known is not None and known.rank != endpoint.rank:
+            if known.rank < endpoint.rank:
+                self._put(method, endpoint, implicit)
+            return None
         if known is not None and implicit and method not in self.implicit:
             return None  # an explicit route wins over an omitted parameter (RT-09)
         replaced = known if known is not None and not implicit and method not in self.implicit else None
+        self._put(method, endpoint, implicit)
+        return replaced
+
+    def _put(self, method: str, endpoint: Endpoint, implicit: bool) -> None:
         self.methods[method] = endpoint
         if implicit:
             self.implicit.add(method)
         else:
             self.implicit.discard(method)
-        return replaced
 
     @property
     def omits_last(self) -> bool:

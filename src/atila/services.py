@@ -14,10 +14,12 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from skitai.body import Body
 from skitai.context import current
-from skitai.exchange import Exchange
+from skitai.exchange import Exchange, Handler
 
-from . import contents
+from . import bodies, contents
+from .decorators import Peeled
 from .errors import HTTPError, fail
 from .parameters import Signature
 from .routing import Rule
@@ -31,22 +33,29 @@ class Endpoint:
     """A service at a rule.
 
     Attributes used outside: `function` as the user wrote it (decorators and all), `signature`, `rule`,
-    `methods`, `options` (those of `@app.route`), `mntopt` (those of the mount), `name` (for `urlfor`).
+    `methods`, `options` (those of `@app.route`), `mntopt` (those of the mount), `name` (for `urlfor`),
+    `inner` (the function without our decorators), `guards` and `afters` (those decorators), `rank` (see
+    `hooks`).
     """
 
     __slots__ = (
+        'afters',
         'app',
         'bare',
         'body_limit',
         'content_types',
         'description',
         'function',
+        'guards',
+        'handler',
+        'inner',
         'methods',
         'mntopt',
         'name',
         'on_loop',
         'options',
         'plain',
+        'rank',
         'rule',
         'signature',
         'subdomain',
@@ -62,6 +71,7 @@ class Endpoint:
         options: dict[str, Any],
         name: str,
         mntopt: dict[str, Any],
+        rank: int = 0,
     ) -> None:
         self.app = app
         self.function = function
@@ -70,6 +80,11 @@ class Endpoint:
         self.options = options
         self.name = name
         self.mntopt = mntopt
+        self.rank = rank
+        peeled = Peeled(function)
+        self.inner, self.guards, self.afters = peeled.inner, peeled.guards, peeled.afters
+        #: What the engine calls for a request: this, or (once the app is mounted) what surrounds it.
+        self.handler: Handler = self
         self.signature = Signature(function)
         self.urlargs = rule.names
         self.body_limit: int | None = 0  # set when the app is mounted
@@ -117,7 +132,15 @@ class Endpoint:
             del found[last]
         return found
 
+    def surrounded(self, handler: Handler) -> None:
+        """Let `handler` answer in this endpoint's place: it is called where services run."""
+        self.handler = handler
+        self.plain = False
+
     # -- a request -------------------------------------------------------------------------------
+
+    def make_body(self, exchange: Exchange) -> Body:
+        return bodies.body_for(exchange)
 
     def __call__(self, exchange: Exchange) -> None:
         if self.on_loop:
@@ -205,6 +228,9 @@ class Refusal:
         self.function = None
         self.signature = _NO_SIGNATURE
         self.description: dict[str, Any] = {}
+
+    def make_body(self, exchange: Exchange) -> Body:
+        return Body()  # never made: a refusal reads none
 
     def __call__(self, exchange: Exchange) -> None:
         exchange.path_params = None

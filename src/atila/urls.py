@@ -7,26 +7,73 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 if TYPE_CHECKING:
+    from .app import Atila
     from .services import Endpoint
     from .was import Was
 
 
-def urlfor(was: Was, thing: Any, args: tuple[Any, ...], values: dict[str, Any]) -> str:
-    """The URL of `thing` with the given parameters; it starts with the app's mount point.
+def owner(app: Atila, name: str) -> tuple[Atila, str]:
+    """The app and the rest of 'app:rest'; this app without such a prefix (SPEC MA-03)."""
+    prefix, colon, rest = name.partition(':')
+    if colon and prefix in app.apps:
+        other: Atila = app.apps[prefix]
+        return other, rest
+    return app, name
+
+
+def service(app: Atila, thing: Any) -> tuple[Atila, Endpoint]:
+    """The endpoint of a function, its name or 'app:name', and the app that has it; NameError for none."""
+    if isinstance(thing, str):
+        app, thing = owner(app, thing)
+    return app, app.service(thing)
+
+
+def urlfor(app: Atila, thing: Any, args: tuple[Any, ...], values: dict[str, Any]) -> str:
+    """The URL of `thing` with the given parameters; it starts with its app's mount point.
 
     `thing`: a service's function or name, or '/a/path' of this app. Positional arguments fill the
     function's parameters in their order; the path's parameters are substituted, the rest becomes the
     query; None leaves a parameter out. NameError for an unknown service, ValueError for parameters it
     doesn't take, AssertionError for a missing parameter of the path.
     """
-    point = was.app.point
-    if isinstance(thing, str) and thing.startswith('/'):
-        if args:
-            raise ValueError(f'a path takes no positional parameters: {thing!r}')
-        return _joined_query(_below(point, thing), values)
-    endpoint = was.app.service(thing)
-    given = _named(endpoint, args, values)
-    return _below(point, build(endpoint, given))
+    if isinstance(thing, str):
+        app, thing = owner(app, thing)
+        if thing.startswith('/'):
+            if args:
+                raise ValueError(f'a path takes no positional parameters: {thing!r}')
+            return _joined_query(_below(app.point, thing), values)
+    endpoint = app.service(thing)
+    return _below(app.point, build(endpoint, _named(endpoint, args, values)))
+
+
+def urlpatch(was: Was, thing: Any, values: dict[str, Any]) -> str:
+    """The URL of `thing` with what this request's URL gives, as far as it takes that, and `values` above."""
+    app, endpoint = service(was.app, thing)
+    request = was.request
+    signature = endpoint.signature
+    given = {**request.URL, **request.PARAMS}
+    if not signature.any_name:
+        given = {name: value for name, value in given.items() if name in signature.names}
+    return _below(app.point, build(endpoint, {**given, **_named(endpoint, (), values)}))
+
+
+def baseurl(app: Atila, thing: Any) -> str:
+    """The path of a service up to its first parameter."""
+    app, endpoint = service(app, thing)
+    return _below(app.point, endpoint.rule.build({}))
+
+
+def urlspec(app: Atila, thing: Any) -> dict[str, Any]:
+    """`methods`, `path` (parameters as :name), `params` (the path's) and `query` (the other parameters)."""
+    app, endpoint = service(app, thing)
+    rule = endpoint.rule
+    path = ''.join('/' + (part if isinstance(part, str) else ':' + part[1]) for part in rule.segments)
+    return {
+        'methods': list(endpoint.methods),
+        'path': _below(app.point, path),
+        'params': list(rule.names),
+        'query': [name for name in endpoint.signature.names if name not in rule.names],
+    }
 
 
 def build(endpoint: Endpoint, given: dict[str, Any]) -> str:

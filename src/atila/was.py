@@ -1,12 +1,17 @@
-"""`was`: one request's way to everything (SPEC chapter 7). One for each request, cheap to make."""
+"""`was`: one request's way to everything (SPEC chapter 7). One for each request, cheap to make.
+
+`Was` belongs to a request; `OffRequest` is what jobs and life-cycle events get: the same without a request.
+"""
 
 from __future__ import annotations
 
 import html
 import logging
-from typing import TYPE_CHECKING, Any, BinaryIO
+from inspect import unwrap
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from skitai.errorpage import error_content
+from skitai import shared
+from skitai.errorpage import accepts, error_content
 from skitai.logs import transaction_of
 
 from . import contents, urls
@@ -18,8 +23,12 @@ if TYPE_CHECKING:
     import os
 
     from skitai.exchange import Exchange
+    from skitai.stores import Store
 
     from .app import Atila
+    from .state.cookie import Cookies
+    from .state.mbox import MessageBox
+    from .state.session import Session
 
 log = logging.getLogger('atila.app')
 
@@ -58,9 +67,41 @@ class Was:
         return response
 
     def new_response(self) -> Response:
-        """Forget what was set on the response."""
+        """Forget what was set on the response, cookies and their like included (SPEC RC-07)."""
+        ending = None if self._response is None else self._response.ending
         self._response = Response(self)
+        self._response.ending = ending
+        if self._request is not None:
+            self._request.forget_state()
         return self._response
+
+    def of(self, app: Atila) -> Was:
+        """This request's `was` as another app sees it: with that app's names, on the same response."""
+        if app is self.app:
+            return self
+        other = Was(app, self.exchange, self.endpoint)
+        other._request, other._response = self.request, self.response
+        return other
+
+    @property
+    def cookie(self) -> Cookies:
+        """`was.request.cookie`."""
+        return self.request.cookie
+
+    @property
+    def session(self) -> Session:
+        """`was.request.session`."""
+        return self.request.session
+
+    @property
+    def mbox(self) -> MessageBox:
+        """`was.request.mbox`."""
+        return self.request.mbox
+
+    @property
+    def g(self) -> Store:
+        """What all apps of this worker process share (SPEC G-03)."""
+        return self.app.shared
 
     @property
     def env(self) -> dict[str, Any]:
@@ -102,6 +143,19 @@ class Was:
         )
         self.response.set_header('Content-Type', content_type.decode())
         return body
+
+    def render(self, template: str, values: dict[str, Any] | None = None, /, **named: Any) -> str:
+        """A template's text, with a dict or with keywords (SPEC TE-01). AssertionError for both."""
+        assert values is None or not named, 'was.render takes a dict or keywords, not both'
+        return self.app.templates.render(self, template, named if values is None else values)
+
+    def render_or_API(self, template: str, values: dict[str, Any] | None = None, /, **named: Any) -> Any:
+        """`was.API` for clients that accept application/json, for others the template (SPEC RS-15)."""
+        assert values is None or not named, 'was.render_or_API takes a dict or keywords, not both'
+        given = named if values is None else values
+        if accepts(self.exchange.header(b'accept'), b'application/json'):
+            return contents.API(given)
+        return self.app.templates.render(self, template, given)
 
     def File(
         self,
@@ -145,24 +199,89 @@ class Was:
     # -- URLs (SPEC chapter 19) -------------------------------------------------------------------
 
     def urlfor(self, thing: Any, *args: Any, **values: Any) -> str:
-        """The URL of a service (a function or its name) with parameters, or of '/a/path' of this app."""
-        return urls.urlfor(self, thing, args, values)
+        """The URL of a service (a function or its name) with parameters, or of '/a/path' of this app.
 
-    ab = urlfor
+        'app:name' names a service of another app (SPEC MA-03).
+        """
+        return urls.urlfor(self.app, thing, args, values)
+
+    def urlpatch(self, thing: Any, /, **values: Any) -> str:
+        """`urlfor` with the parameters of this request's URL, `values` going above them (SPEC UR-03)."""
+        return urls.urlpatch(self, thing, values)
+
+    def baseurl(self, thing: Any) -> str:
+        """The URL of a service without any parameter (SPEC UR-04)."""
+        return urls.baseurl(self.app, thing)
+
+    def urlspec(self, thing: Any) -> dict[str, Any]:
+        """How a service is called: its methods, path, parameters (SPEC UR-04)."""
+        return urls.urlspec(self.app, thing)
+
+    ab, partial, basepath = urlfor, urlpatch, baseurl
 
     def static(self, path: str) -> str:
         """The URL of a static file."""
-        return urls.joined(self.app.config.STATIC_URL, path)
+        app, path = urls.owner(self.app, path)
+        return urls.joined(app.config.STATIC_URL, path)
 
     def media(self, path: str) -> str:
         """The URL of a media file."""
-        return urls.joined(self.app.config.MEDIA_URL, path)
+        app, path = urls.owner(self.app, path)
+        return urls.joined(app.config.MEDIA_URL, path)
+
+    def pipe(self, thing: Any, /, *args: Any, **values: Any) -> Any:
+        """What another service gives for these arguments: its function without decorators (SPEC PP-01)."""
+        app, endpoint = urls.service(self.app, thing)
+        return unwrap(endpoint.function)(self.of(app), *args, **values)
+
+    # -- events and what workers share (SPEC CA-04, CA-05, EV-06) ---------------------------------
+
+    def setlu(self, name: str, *args: Any, x_ignore: bool = False, **values: Any) -> None:
+        """Stamp `name` (shared by all workers) and emit 'setlu:<name>' with the arguments in this process.
+
+        KeyError for a name that `skitai.register_g` doesn't know, unless `x_ignore`.
+        """
+        try:
+            shared.stamp(name)
+        except KeyError:
+            if not x_ignore:
+                raise
+            return
+        self.app.events.emit(self, f'setlu:{name}', args, values)
+
+    def getlu(self, *names: str, x_ignore: bool = False) -> float:
+        """The newest stamp of `names`, epoch seconds; before the first stamp this process's start."""
+        if x_ignore:
+            names = tuple(name for name in names if name in shared.g)
+        return shared.stamped(*names)
+
+    def emit(self, event: str, *args: Any, **values: Any) -> None:
+        """Emit an event in this app (SPEC EV-02)."""
+        self.app.events.emit(self, event, args, values)
+
+    def broadcast(self, event: str, *args: Any, **values: Any) -> None:
+        """Emit an event in every app of this server (SPEC EV-06)."""
+        self.app.broadcast(event, *args, **values)
+
+    def get_lock(self, name: str, timeout: float = 30.0) -> shared.Lock:
+        """A lock of that name, to be used in `with`: it excludes all threads of all workers of this server.
+
+        TimeoutError when it is not free within `timeout` seconds.
+        """
+        return shared.lock(name, timeout)
 
     # -- logging (SPEC HE-01, HE-02) --------------------------------------------------------------
 
+    def _transaction(self) -> tuple[str, str]:
+        return transaction_of(self.exchange)
+
+    def txnid(self) -> str:
+        """'<global>/<local>': the ids under which this request is logged."""
+        return '/'.join(self._transaction())
+
     def log(self, message: Any, category: str = 'info') -> None:
         """Write a line to the application log, with the request's transaction ids."""
-        gtxid, ltxid = transaction_of(self.exchange)
+        gtxid, ltxid = self._transaction()
         extra = {'category': category, 'gtxid': gtxid, 'ltxid': ltxid}
         log.log(
             _LEVELS.get(category, logging.INFO), '%s/%s [%s] %s', gtxid, ltxid, category, message, extra=extra
@@ -170,8 +289,35 @@ class Was:
 
     def traceback(self, id: str = '') -> None:
         """Write the exception being handled to the application log; `id` stands for the transaction ids."""
-        gtxid, ltxid = transaction_of(self.exchange)
+        gtxid, ltxid = self._transaction()
         log.error('%s', id or f'{gtxid}/{ltxid}', exc_info=True, extra={'gtxid': gtxid, 'ltxid': ltxid})
+
+
+class OffRequest(Was):
+    """`was` where no request is served: in maintenance jobs, life-cycle events, and code at start.
+
+    `request`, `response` and what hangs on them are a RuntimeError; the app, its URLs, templates, events,
+    stores and the log are there.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, app: Atila) -> None:
+        super().__init__(app, cast('Exchange', None), None)
+
+    def of(self, app: Atila) -> Was:
+        return self if app is self.app else OffRequest(app)
+
+    @property
+    def request(self) -> Request:
+        raise RuntimeError('there is no request here: was.request is for services and request hooks')
+
+    @property
+    def response(self) -> Response:
+        raise RuntimeError('there is no response here: was.response is for services and request hooks')
+
+    def _transaction(self) -> tuple[str, str]:
+        return '-', '-'
 
 
 _LEVELS = {

@@ -23,15 +23,19 @@ from .mounting import Mounts
 # Not made later: `options` is the module's name too, and importing it would put the module in its place.
 from .options import add_option, get_option, options
 from .preference import Preference, abspath, getswd
+from .shared import g, register_g
 
 __all__ = [
     'Preference',
     'Settings',
     'abspath',
     'add_option',
+    'addlu',
+    'deflu',
     'enable_file_logging',
     'enable_proxy',
     'enable_ssl',
+    'g',
     'get_option',
     'getenv',
     'getswd',
@@ -40,10 +44,14 @@ __all__ = [
     'isproduction',
     'joinpath',
     'log_off',
+    'lukeys',
     'mount',
     'options',
     'pref',
     'preference',
+    'register_cache_keys',
+    'register_g',
+    'register_states',
     'run',
     'set_503_estimated_timeout',
     'set_backlog',
@@ -53,11 +61,14 @@ __all__ = [
     'set_network_timeout',
     'set_request_timeout',
     'test_client',
+    'trackers',
     'was',
 ]
 
 preference = pref = Preference
 joinpath = abspath
+# SPEC G-06
+lukeys = trackers = addlu = deflu = register_states = register_cache_keys = register_g
 
 #: Made when first asked for: a launch script that needs neither pays for neither.
 _LATER = {'test_client': 'testing'}

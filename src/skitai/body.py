@@ -13,49 +13,60 @@ IN_MEMORY = 1 << 20
 class Body:
     """Bytes as they arrive. One thread at a time: the engine's while receiving, then the service's.
 
-    The owner (the engine) calls `close` when the request is over, which removes the file.
+    The owner (the engine) calls `close` when the request is over, however it ended; that removes the file.
+    A handler may have its own kind of body (`Handler.make_body`), which does more with what arrives.
     """
 
-    __slots__ = ('_chunks', '_file', 'size')
+    __slots__ = ('_file', '_held', 'size')
 
     def __init__(self) -> None:
-        self._chunks: list[bytes] = []
+        #: What is in memory: the only chunk as it came (most bodies are one), or all of them in one buffer.
+        self._held: bytes | bytearray = b''
         self._file: IO[bytes] | None = None
         self.size = 0
 
     def write(self, chunk: bytes) -> None:
         self.size += len(chunk)
-        if self._file is None and self.size > IN_MEMORY:
-            self._file = tempfile.TemporaryFile(prefix='skitai-body-')  # noqa: SIM115 (closed by `close`)
-            self._file.writelines(self._chunks)
-            self._chunks.clear()
         if self._file is not None:
             self._file.write(chunk)
+        elif self.size > IN_MEMORY:
+            self._file = tempfile.TemporaryFile(prefix='skitai-body-')  # noqa: SIM115 (closed by `close`)
+            self._file.write(self._held)
+            self._file.write(chunk)
+            self._held = b''
         else:
-            self._chunks.append(chunk)
+            self._hold(chunk)
+
+    def _hold(self, chunk: bytes) -> None:
+        if not self._held:
+            self._held = chunk
+            return
+        if isinstance(self._held, bytes):
+            self._held = bytearray(self._held)
+        self._held += chunk
 
     @property
     def in_memory(self) -> bool:
         return self._file is None
 
-    def read(self) -> bytes:
-        """The whole body. A large one is read from disk into memory: prefer `open`."""
+    def read(self) -> bytes | None:
+        """The whole body, a large one read from disk into memory (prefer `open`); None if it wasn't kept."""
         if self._file is not None:
             self._file.seek(0)
             return self._file.read()
-        if len(self._chunks) != 1:
-            self._chunks = [b''.join(self._chunks)]
-        return self._chunks[0]
+        if not isinstance(self._held, bytes):
+            self._held = bytes(self._held)
+        return self._held
 
     def open(self) -> IO[bytes]:
-        """A file at the body's start. It belongs to the body: do not close it."""
+        """A file at the body's start, empty if it wasn't kept. It belongs to the body: do not close it."""
         if self._file is not None:
             self._file.seek(0)
             return self._file
-        return io.BytesIO(self.read())
+        return io.BytesIO(self.read() or b'')
 
     def close(self) -> None:
-        self._chunks = []
+        self._held = b''
         self.size = 0
         if self._file is not None:
             self._file.close()

@@ -48,18 +48,35 @@ def accepts(accept: bytes | None, media: bytes) -> bool:
 
 
 def error_content(
-    accept: bytes | None, status: int, reason: str, detail: str, code: int = 0, traceback: str | None = None
+    accept: bytes | None,
+    status: int,
+    reason: str,
+    detail: str,
+    code: int = 0,
+    traceback: str | None = None,
+    message: str | None = None,
 ) -> tuple[bytes, bytes]:
-    """(content type, body). `detail` and `traceback` are plain text."""
+    """(content type, body). `detail`, `message` and `traceback` are plain text.
+
+    `code`: an application's own; a page then reads "message (code: 40050): detail" (SPEC IN-01).
+    `message`: what the body says instead of the reason phrase.
+    """
     if accepts(accept, b'text/html'):
-        paragraphs = f'<p>{html.escape(detail)}</p>' if detail else ''
+        text = detail
         if code:
-            paragraphs += f'<p>code: {code}</p>'
+            text = f'{message or reason} (code: {code})' + (f': {detail}' if detail else '')
+        elif message:
+            text = f'{message}: {detail}' if detail else message
+        paragraphs = f'<p>{html.escape(text)}</p>' if text else ''
         if traceback is not None:
             paragraphs += f'<pre>{html.escape(traceback)}</pre>'
         page = _PAGE.format(title=f'{status} {html.escape(reason)}', detail=paragraphs)
         return b'text/html; charset=utf-8', page.encode()
-    content: dict[str, Any] = {'code': code or status * 100, 'message': reason.lower(), 'more_info': detail}
+    content: dict[str, Any] = {
+        'code': code or status * 100,
+        'message': message or reason.lower(),
+        'more_info': detail,
+    }
     if traceback is not None:
         content['debug'] = detail
         content['traceback'] = traceback.splitlines()

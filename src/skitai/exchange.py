@@ -27,7 +27,7 @@ class Handler(Protocol):
 
     `on_loop`: the call returns at once and is made where the request arrived, without waiting for a
     service thread. `body_limit`: the largest body in bytes that is read before the call (a larger one
-    gets 413 before a byte of it is read); None leaves the body unread. The call is made in a context
+    gets 413 before a byte of it is read), see `BodyHandler`; None leaves the body unread. The call is made in a context
     (`contextvars`) of its own.
     """
 
@@ -35,6 +35,16 @@ class Handler(Protocol):
     body_limit: int | None
 
     def __call__(self, exchange: Exchange) -> None: ...
+
+
+class BodyHandler(Handler, Protocol):
+    """A handler whose `body_limit` is not None.
+
+    `make_body` is called when a request's head is there, and must not raise. The engine writes the body to
+    what it gets, and closes that when the request is over.
+    """
+
+    def make_body(self, exchange: Exchange) -> Body: ...
 
 
 class Exchange:

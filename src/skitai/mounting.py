@@ -6,7 +6,8 @@ mounted (`atila.hooks`), how requests find it (`mounts.table`).
 Life cycle (SPEC LC-09): the launch script's `mount` calls are recorded; the master resolves them and runs
 every `__config__ (pref)` once; each worker then calls `__app__ ()` and mounts.
 
-An app is known by two methods only: `__skitai_mount__ (context) -> App` and `__skitai_umount__ ()`.
+An app is known by three methods only: `__skitai_mount__ (context) -> App`, `__skitai_mounted__ ()` (called
+when all apps are mounted) and `__skitai_umount__ ()`; one that has events by `__skitai_subscribe__ (app)` too.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from .exchange import Exchange
 from .mounts.fileanswer import FileAnswer
 from .mounts.table import DEFAULT_HOST, App, Files, MountTable
 from .preference import Preference, abspath, default_config
+from .stores import Store
 
 log = logging.getLogger('skitai.server')
 
@@ -43,6 +45,8 @@ class MountContext:
     name: str | None
     settings: Settings
     apps: dict[str, Any]
+    #: What all apps of this worker process share (SPEC G-03).
+    shared: Store
     #: Serve another directory at a URL (the app's own `app.mount ('/x', 'dir')`, extended packages).
     add_directory: Callable[[str, str, bool], None]
     #: The handler for the mounted file at a URL path, or None.
@@ -132,6 +136,7 @@ class Mounts:
         self.requests: list[_Request] = []
         self.max_age: dict[str, int] = {}
         self.apps: dict[str, Any] = {}
+        self.shared = Store()
         #: Contexts around the time of serving: the ASGI applications' start-up and shutdown.
         self.lifespans: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
         self._mounted: list[Any] = []
@@ -166,11 +171,13 @@ class Mounts:
             request.resolve()
         self._check_points()
         for request in self.requests:
-            if request.preference.plan.extends or request.preference.plan.overrides:
-                raise AssertionError('pref.extends () and pref.overrides (): this version has neither yet')
-            hook = getattr(request.module, '__config__', None)
-            if hook is not None:
-                hook(request.preference)
+            preference, plan = request.preference, request.preference.plan
+            if request.module is not None:
+                preference.configure(request.module)
+            for base in plan.extends:  # grows: a base may extend another
+                preference.configure(base, base=True)
+            for module in plan.overrides:
+                preference.configure(module)
         self._configured = True
 
     def _check_points(self) -> None:
@@ -217,10 +224,19 @@ class Mounts:
             table.add(request.point, self._mount(table, request, settings), request.name, request.host)
         for request in apps:
             for wanted in request.subscribe:
-                subscribe = getattr(self.apps.get(wanted), '__skitai_subscribe__', None)
-                if subscribe is not None:
-                    subscribe(self.apps[request.name or ''])
+                self._subscribe(request, wanted)
+        for application in self._mounted:
+            application.__skitai_mounted__()
         return table
+
+    def _subscribe(self, request: _Request, wanted: str) -> None:
+        """SPEC MA-01: what is emitted in the app `wanted` is emitted in the request's app too."""
+        source, listener = self.apps.get(wanted), self.apps.get(request.name or '')
+        if source is None or listener is None:
+            raise AssertionError(
+                f'{request.name or request.point!r} cannot subscribe to {wanted!r}: both must be Atila apps'
+            )
+        source.__skitai_subscribe__(listener)
 
     def _add_directories(self, table: MountTable, request: _Request, settings: Settings) -> None:
         if settings.disable_static:
@@ -229,12 +245,16 @@ class Mounts:
             table.add_files(request.point, self._directory(request.application), request.host)
         plan = request.preference.plan
         chains: dict[str, list[str]] = {}  # URL -> roots, in the order in which they are looked at
-        for kind, (url, root) in plan.directories.items():
+        for kind, directory in plan.directories.items():
+            root = directory.root
             if root is None:
                 base = getattr(request.module, '__file__', None) or abspath('x')
                 root = os.path.join(os.path.dirname(os.path.abspath(base)), kind.lower())
                 request.preference.config[f'{kind}_ROOT'] = root
-            chains.setdefault(url.rstrip('/'), []).append(root)
+            if not directory.optional or os.path.isdir(root):
+                chains.setdefault(directory.url.rstrip('/'), []).append(root)
+        for kind, root in plan.behind:
+            chains.setdefault(plan.directories[kind].url.rstrip('/'), []).append(root)
         if plan.static_dirs:
             url = request.preference.config.get('STATIC_URL', default_config().STATIC_URL)
             own = chains.setdefault(url.rstrip('/'), [])
@@ -272,6 +292,7 @@ class Mounts:
                 name=name,
                 settings=settings,
                 apps=self.apps,
+                shared=self.shared,
                 add_directory=add_directory,
                 find_file=table.find_static,
             )

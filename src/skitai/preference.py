@@ -7,6 +7,7 @@ app and its `config` onto `app.config`; its directories are mounted by the maste
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
@@ -97,7 +98,7 @@ class Preference:
         root = None if path is None else abspath(path)
         if root is not None:
             self.config[f'{kind}_ROOT'] = root
-        self._plan.directories[kind] = (url, root)
+        self._plan.directories[kind] = _Directory(url, root)
 
     def add_static(self, directory: str, front: bool = False) -> None:
         """Look for static files in `directory` too: after the app's own, or before with `front`."""
@@ -121,6 +122,39 @@ class Preference:
         """Mount `module` in the app after the app's own services, as `app.mount` does (SPEC ST-07)."""
         self._plan.later.append((point, module, options))
 
+    def configure(self, module: Any, base: bool = False) -> None:
+        """Run `__config__ (pref)` of a module that is mounted, extended or overriding; once (SPEC LC-01).
+
+        What a `base` sets counts only where nobody else has set it, before or after; its directories come
+        after the app's own.
+        """
+        plan = self._plan
+        if module in plan.configured:
+            return
+        plan.configured.append(module)
+        hook = getattr(module, '__config__', None)
+        if hook is None:
+            return
+        attributes, config, directories = self.attributes, dict(self.config), dict(plan.directories)
+        hook(self)
+        if base:
+            self._yield_directories(directories)
+            self.config.update(config)
+            self.__dict__.update(attributes)
+
+    def _yield_directories(self, before: dict[str, _Directory]) -> None:
+        plan = self._plan
+        for kind, found in plan.directories.items():
+            known = before.get(kind)
+            if (
+                known is None
+            ):  # the base's URL is the app's: its own directory there, if it has one, goes first
+                plan.directories[kind] = _Directory(found.url, None, optional=True)
+                self.config.pop(f'{kind}_ROOT', None)
+            if found is not known and found.root is not None:
+                plan.behind.append((kind, found.root))
+        plan.directories.update(before)
+
     @property
     def attributes(self) -> dict[str, Any]:
         """What is copied onto the app."""
@@ -132,15 +166,32 @@ class Preference:
         return self._plan
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Directory:
+    """Files at a URL. Without a root: the directory of that kind in the app's package.
+
+    `optional`: it need not be there.
+    """
+
+    url: str
+    root: str | None
+    optional: bool = False
+
+
 class _Plan:
     """What a preference's methods collect."""
 
     def __init__(self) -> None:
-        self.directories: dict[str, tuple[str, str | None]] = {}
+        #: 'STATIC' and 'MEDIA' -> where.
+        self.directories: dict[str, _Directory] = {}
+        #: (kind, root): what bases have set, looked at last.
+        self.behind: list[tuple[str, str]] = []
         self.static_dirs: list[tuple[str, bool]] = []
         self.template_dirs: list[tuple[str, bool]] = []
         self.extends: list[ModuleType] = []
         self.overrides: list[ModuleType | Callable[..., Any]] = []
+        #: Whose `__config__` has run.
+        self.configured: list[Any] = []
         self.later: list[tuple[str, ModuleType | Callable[..., Any], dict[str, Any]]] = []
 
 

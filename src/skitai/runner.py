@@ -28,7 +28,7 @@ from collections.abc import Callable
 
 import setproctitle
 
-from . import launch, logs, worker
+from . import launch, logs, shared, worker
 from .config import Settings
 from .engine import tls
 from .mounting import Mounts
@@ -345,6 +345,7 @@ class Master:
         # The old workers notice the end of the lifeline when this descriptor closes: keep it open.
         os.set_inheritable(self._lifeline_write, True)
         os.environ[OLD_LIFELINE] = str(self._lifeline_write)
+        shared.hand_down()
         os.chdir(launch.started_in)
         logging.shutdown()
         # Signals that come now wait until the new program has its handlers.
@@ -405,6 +406,7 @@ def run(mounts: Mounts, settings: Settings, supervise: Callable[[socket.socket],
     logs.prepare(settings)
     logs.setup(settings, 'M')
     mounts.configure()
+    shared.seal()
     if os.environ.pop(DRY_RUN, None) is not None:
         mounts.build(settings)
         mounts.umount()

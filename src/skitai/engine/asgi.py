@@ -20,13 +20,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context
 from time import monotonic
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote
 
-from ..body import Body
 from ..config import Settings
 from ..errorpage import error_answer
-from ..exchange import Exchange, RawHeaders
+from ..exchange import BodyHandler, Exchange, Handler, RawHeaders
 from ..mounts.table import MountTable
 from .dispatch import Dispatcher
 
@@ -220,7 +219,7 @@ class AsgiExchange(Exchange):
             self.refuse(500)
             return
         if handler.body_limit is not None:
-            if not await self._read(handler.body_limit):
+            if not await self._read(handler, handler.body_limit):
                 return
             self._active = monotonic()
         self._holders.append(None)
@@ -232,13 +231,13 @@ class AsgiExchange(Exchange):
         if not self._answer.done() and handler.body_limit is not None:
             self._watch()
 
-    async def _read(self, limit: int) -> bool:
+    async def _read(self, handler: Handler, limit: int) -> bool:
         """Receive the body; False when it was refused or the client has gone."""
         length = self.content_length
         if length is not None and length > limit:
             return self._refuse_body(413, f'the body may have {limit} bytes at most')
         if length is not None or b'transfer-encoding' in self.fields or self._is_unannounced():
-            self.body = Body()
+            self.body = cast(BodyHandler, handler).make_body(self)
         more = True
         while more:
             try:

@@ -20,7 +20,6 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from ..body import Body
 from ..config import Settings
 from ..errorpage import error_answer
 from ..exchange import Exchange, RawHeaders
@@ -147,6 +146,12 @@ class DirectExchange(Exchange):
             self.body.close()
             self.body = None
 
+    def _release_unused_body(self) -> None:
+        """The handler has ended: if its request had been given up before, it was the last to use the body."""
+        engine = self.engine
+        if self.body is not None and self not in engine.in_flight and self not in engine.streaming:
+            self._release_body()
+
     # -- waiting ---------------------------------------------------------------------------------
 
     def when_gone(self, callback: Callable[[], object]) -> None:
@@ -184,7 +189,9 @@ class DirectExchange(Exchange):
     async def _guarded(self, coroutine: Coroutine[Any, Any, None]) -> None:
         try:
             await coroutine
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # the client has gone, or time is up
+            self.engine.forget(self)
+            self._release_unused_body()
             raise
         except BaseException:  # not even SystemExit may end the event loop
             log.exception('%s %s: a handler failed', self.method, self.path)
@@ -385,10 +392,9 @@ class _BodyReader:
             if self.keep:
                 engine.refuse(exchange, 413, 'the body is larger than this service accepts', close=True)
             return False
-        if self.keep and chunk:
-            assert exchange.body is not None
-            exchange.body.write(chunk)
         if self.keep:
+            if (receiver := exchange.body) is not None:  # else the request was given up meanwhile
+                receiver.write(chunk)
             self.active = monotonic()
         if message.get('more_body'):
             return True
@@ -480,7 +486,7 @@ class DirectEngine:
         if length is not None and length > limit:
             self.refuse(exchange, 413, f'the body may have {limit} bytes at most', close=True)
             return
-        exchange.body = Body()
+        exchange.body = handler.make_body(exchange)
         if length == 0:
             self._ready(exchange)
             return
@@ -500,12 +506,15 @@ class DirectEngine:
 
     def _serve(self, exchange: DirectExchange) -> None:
         if exchange not in self.in_flight:
+            exchange._release_body()
             return  # given up while it waited for a thread
         try:
             Context().run(exchange.handler, exchange)  # type: ignore[arg-type]  # set by MountTable.find
         except BaseException:
             log.exception('%s %s: a handler failed', exchange.method, exchange.path)
             self.refuse(exchange, 500)
+        if exchange.body is not None:
+            exchange._release_unused_body()
 
     def _websocket(self, watcher: Any) -> None:
         watcher.proto.send({'type': 'websocket.close'})

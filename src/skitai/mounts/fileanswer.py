@@ -16,7 +16,7 @@ import re
 import stat
 import time
 from collections.abc import Iterable
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import quote
 
 from ..errorpage import error_answer
@@ -302,18 +302,26 @@ def send_file(
     exchange: Exchange,
     file: str | os.PathLike[str] | BinaryIO,
     *,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    status: int = 200,
+    **description: Any,
+) -> None:
+    """Answer with a file: `open_answer` (with its `description`), then `FileAnswer.send`."""
+    open_answer(file, **description).send(exchange, headers, status)
+
+
+def open_answer(
+    file: str | os.PathLike[str] | BinaryIO,
+    *,
     content_type: str | None = None,
     filename: str | None = None,
     max_age: int | None = None,
-    headers: Iterable[tuple[bytes, bytes]] = (),
-    status: int = 200,
-) -> None:
-    """Answer with a file: a path, or an open binary file, which is sent from its beginning and closed.
+) -> FileAnswer:
+    """A file to answer with: a path, or an open binary file, which is sent from its beginning and closed.
 
     `content_type`: by the path's extension where it is None; `filename`: offered to be saved under that
-    name (SPEC RS-18); the rest as `FileAnswer.send`. Before anything is answered: FileNotFoundError where
-    the path names no regular file, PermissionError where it may not be read, ValueError for text that
-    cannot be a header's value.
+    name (SPEC RS-18). FileNotFoundError where the path names no regular file, PermissionError where it may
+    not be read, ValueError for text that cannot be a header's value.
     """
     disposition = attachment(filename) if filename else None
     media = None if content_type is None else encode_value(content_type)
@@ -325,7 +333,7 @@ def send_file(
     else:
         source = FileObject(file)
         media = media or media_type_of(filename or '')
-    FileAnswer(source, media, max_age=max_age, disposition=disposition).send(exchange, headers, status)
+    return FileAnswer(source, media, max_age=max_age, disposition=disposition)
 
 
 def attachment(filename: str) -> bytes:

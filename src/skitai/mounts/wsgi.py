@@ -134,6 +134,9 @@ class WsgiMount:
     def find(self, exchange: Exchange) -> Handler:
         return self if exchange.local_path else TO_DIRECTORY
 
+    def make_body(self, exchange: Exchange) -> Body:
+        return Body()
+
     def __call__(self, exchange: Exchange) -> None:
         _Call(exchange, make_environ(exchange, self.multiprocess)).run(self.application)
 

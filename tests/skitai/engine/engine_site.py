@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+from skitai.body import Body
 from skitai.exchange import Exchange, Handler
 from skitai.mounts.table import MountTable
 
@@ -22,6 +23,9 @@ class Of:
         self.function = function
         self.on_loop = on_loop
         self.body_limit = body_limit
+
+    def make_body(self, exchange: Exchange) -> Body:
+        return Body()
 
     def __call__(self, exchange: Exchange) -> None:
         self.function(exchange)

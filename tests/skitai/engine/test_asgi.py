@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 
+from skitai.body import Body
 from skitai.config import Settings
 from skitai.engine.asgi import AsgiEngine
 from skitai.exchange import Exchange
@@ -237,6 +238,9 @@ class Echo:
 
     def find(self, exchange: Exchange) -> Echo:
         return self
+
+    def make_body(self, exchange: Exchange) -> Body:
+        return Body()
 
     def __call__(self, exchange: Exchange) -> None:
         text = f'{exchange.path} {exchange.local_path} {exchange.target} {exchange.client} {exchange.scheme}'

@@ -6,6 +6,7 @@ import io
 from typing import Any
 from urllib.parse import parse_qsl
 
+from skitai.body import Body
 from skitai.errorpage import error_answer
 from skitai.exchange import Exchange, Handler
 from skitai.headers import SERVER
@@ -17,6 +18,9 @@ from skitai.mounts.table import MountTable
 class _Text:
     on_loop = True
     body_limit: int | None = 0
+
+    def make_body(self, exchange: Exchange) -> Body:
+        return Body()
 
     def __call__(self, exchange: Exchange) -> None:
         exchange.respond(200, [SERVER, (b'x-by', b'app')], b'app')
@@ -30,6 +34,9 @@ class _Service:
 
     def __init__(self, table: MountTable) -> None:
         self.table = table
+
+    def make_body(self, exchange: Exchange) -> Body:
+        return Body()
 
     def __call__(self, exchange: Exchange) -> None:
         query = dict(parse_qsl(exchange.query_string.decode(), keep_blank_values=True))

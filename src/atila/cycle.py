@@ -1,0 +1,212 @@
+"""What goes around a service: request hooks, their events and decorators (SPEC chapter 11, HP, PM-08).
+
+    before_request      hook, then event      a returned content is the answer, the service is left out
+    guards              the decorators below `@app.route`, the outermost first; the same holds for them
+    the service
+    run_after           in their order
+    finish_request      hook, then event      with what is about to be sent; or
+    failed_request      hook, then event      with what was raised, by whom ever of the above
+    (session, message box and cookies are written; not after a failure)
+    teardown_request    hook, then event      always, last: before a whole body is sent, after a stream's end
+
+An endpoint that has none of these is called by the engine itself (`services.Endpoint`) and pays nothing for
+them. The others are wrapped, when the app is mounted, in a `Surrounded`, which runs the same order for `def`,
+generator and `async def`: hooks and guards may block, so they run on service threads, and only an `async
+def` service itself runs on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from skitai.context import current
+
+from . import bodies, contents
+from .errors import HTTPError, fail
+from .was import Was
+
+if TYPE_CHECKING:
+    from skitai.body import Body
+    from skitai.exchange import Exchange
+
+    from .app import Atila
+    from .services import Endpoint
+
+log = logging.getLogger('atila')
+
+KINDS = ('before_request', 'finish_request', 'failed_request', 'teardown_request')
+
+
+class Cycle:
+    """An app's request hooks and who hears of their events. Filled while the app is mounted, then read."""
+
+    def __init__(self, app: Atila) -> None:
+        self.app = app
+        self._hooks: dict[str, tuple[Callable[..., Any], int]] = {}
+        self._heard: frozenset[str] = frozenset()
+
+    def set(self, kind: str, hook: Callable[..., Any], rank: int) -> None:
+        """Make `hook` the app's hook of that kind: the last one wins, but never over one of a higher rank."""
+        takes = _positional(hook)
+        least, most = {'finish_request': (1, 2), 'failed_request': (2, 2)}.get(kind, (1, 1))
+        if not least <= takes <= most:
+            wanted = {'finish_request': 'was, response', 'failed_request': 'was, expt'}.get(kind, 'was')
+            raise TypeError(f'the {kind} hook must take ({wanted})')
+        if kind == 'finish_request' and takes == 1:
+            hook = partial(_without_response, hook)
+        known = self._hooks.get(kind)
+        if known is None or known[1] <= rank:
+            self._hooks[kind] = (hook, rank)
+
+    def settle(self) -> bool:
+        """Everything is registered: whether there is anything to run around a service."""
+        self._heard = frozenset(kind for kind in KINDS if self.app.events.heard(kind))
+        return bool(self._hooks or self._heard)
+
+    @property
+    def ends(self) -> bool:
+        """Whether somebody waits for the end of a request."""
+        return 'teardown_request' in self._hooks or 'teardown_request' in self._heard
+
+    def run(self, kind: str, was: Was, *args: Any) -> Any:
+        """Call the hook, if there is one, and tell who listens; what the hook returned."""
+        hook = self._hooks.get(kind)
+        content = None if hook is None else hook[0](was, *args)
+        if kind in self._heard:
+            self.app.events.emit(was, kind, args, {})
+        return content
+
+    def teardown(self, was: Was) -> None:
+        """Once, at the end of a request; what fails here is logged (SPEC RC-04)."""
+        try:
+            self.run('teardown_request', was)
+        except Exception:
+            log.exception('%s: the teardown_request hook failed', self.app.name)
+
+
+def _without_response(hook: Callable[[Was], Any], was: Was, response: Any) -> Any:
+    return hook(was)
+
+
+def _positional(function: Callable[..., Any]) -> int:
+    """How many positional arguments a hook takes; 2 for one with *args."""
+    count = 0
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return max(count, 2)
+        count += parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    return count
+
+
+class Surrounded:
+    """An endpoint with something around its service: the `Handler` that the engine calls instead of it."""
+
+    __slots__ = ('body_limit', 'cycle', 'endpoint', 'minify', 'on_loop')
+
+    def __init__(self, endpoint: Endpoint, cycle: Cycle, minify: Callable[[str], str] | None) -> None:
+        self.endpoint = endpoint
+        self.cycle = cycle
+        self.minify = minify
+        self.body_limit = endpoint.body_limit
+        self.on_loop = False
+
+    def make_body(self, exchange: Exchange) -> Body:
+        return bodies.body_for(exchange)
+
+    def __call__(self, exchange: Exchange) -> None:
+        endpoint, cycle = self.endpoint, self.cycle
+        was = Was(endpoint.app, exchange, endpoint)
+        current.set(was)
+        if cycle.ends:
+            was.response.ending = cycle.teardown
+        try:
+            content = cycle.run('before_request', was)
+            if content is None:
+                arguments = endpoint.arguments(was)
+                content = _first_content(endpoint.guards, was, arguments)
+            if content is None:
+                if endpoint.on_loop:
+                    exchange.run_coroutine(self._await(was, arguments))
+                    return
+                content = endpoint.inner(was, **arguments)
+                for after in endpoint.afters:
+                    after(was)
+            self._finish(was, content)
+        except BaseException as error:
+            self._fail(was, error)
+
+    async def _await(self, was: Was, arguments: dict[str, Any]) -> None:
+        current.set(was)
+        exchange = was.exchange
+        try:
+            content = await self.endpoint.inner(was, **arguments)
+            answer = partial(self._after, was, content)
+        except asyncio.CancelledError:  # the client is gone, or time is up
+            exchange.on_service_thread(partial(Context().run, _in_request, was, was.response.end))
+            raise
+        except BaseException as error:
+            answer = partial(self._fail, was, error)
+        exchange.on_service_thread(partial(Context().run, _in_request, was, answer))
+
+    def _after(self, was: Was, content: Any) -> None:
+        try:
+            for after in self.endpoint.afters:
+                after(was)
+            self._finish(was, content)
+        except BaseException as error:
+            self._fail(was, error)
+
+    def _finish(self, was: Was, content: Any) -> None:
+        content = contents.begun(content)
+        try:
+            replaced = self.cycle.run('finish_request', was, content)
+        except BaseException:
+            contents.drop(content)
+            raise
+        if replaced is not None:
+            content = replaced
+        if self.minify is not None and type(content) is str and contents.is_html(was):
+            content = self.minify(content)
+        contents.send(was, content)
+
+    def _fail(self, was: Was, error: BaseException) -> None:
+        too_late = was.exchange.answered  # the service took too long, or the client is gone
+        content = None
+        was.new_response()  # what the service had set was meant for another answer
+        try:
+            content = self.cycle.run('failed_request', was, (type(error), error, error.__traceback__))
+        except Exception:
+            log.exception('%s: the failed_request hook failed', self.cycle.app.name)
+        if content is None or too_late:
+            fail(was, error)
+        else:
+            self._answer_failure(was, error, content)
+        if too_late:
+            was.response.end()
+
+    def _answer_failure(self, was: Was, error: BaseException, content: Any) -> None:
+        if not isinstance(error, HTTPError):
+            log.error('%s %s failed', was.exchange.method, was.exchange.path, exc_info=error)
+        try:
+            contents.send(was, content)
+        except BaseException as failure:
+            fail(was, failure)
+
+
+def _first_content(guards: tuple[Callable[..., Any], ...], was: Was, arguments: dict[str, Any]) -> Any:
+    for guard in guards:
+        content = guard(was, arguments)
+        if content is not None:
+            return content
+    return None
+
+
+def _in_request(was: Was, function: Callable[[], None]) -> None:
+    current.set(was)
+    function()

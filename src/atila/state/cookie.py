@@ -1,0 +1,7 @@
+from typing import Any
+
+
+class Cookies:
+    def __init__(self, was: Any) -> None: ...
+    def commit(self) -> list[tuple[bytes, bytes]]:
+        return []
