@@ -76,6 +76,8 @@ class Atila(Registration):
         self._by_function: dict[Any, Endpoint] = {}
         self._unrouted: list[tuple[str, Refusal]] = []
         self._context: MountContext | None = None
+        self._minify: Callable[[str], str] | None = None
+        self._serves = False
         self._not_found = Refusal(self, '404 Not Found')
 
     def __repr__(self) -> str:
@@ -227,6 +229,7 @@ class Atila(Registration):
 
     def _settle(self, settings: Settings) -> None:
         """Everything is routed: what depends on it, once."""
+        self._minify = minifier(self.config.MINIFY_HTML)
         limit = min(self.config.MAX_UPLOAD_SIZE, settings.max_upload_size)
         for endpoint in self._endpoints:
             endpoint.body_limit = limit
@@ -246,17 +249,25 @@ class Atila(Registration):
     def __skitai_mounted__(self) -> None:
         """All apps of the server are there: what goes around services is known; jobs begin."""
         around = self.cycle.settle()
-        minify = minifier(self.config.MINIFY_HTML)
         for endpoint in self._endpoints:
-            if around or minify is not None or endpoint.guards or endpoint.afters:
-                endpoint.surrounded(Surrounded(endpoint, self.cycle, minify))
+            if around or self._minify is not None or endpoint.guards or endpoint.afters:
+                endpoint.surrounded(Surrounded(endpoint, self.cycle, self._minify))
+        self._serves = True
         self.emit('before_mount')
         self.emit('mounted')
+        if self.settings.reloaded:
+            self.emit('reloaded')
         self.emit('mounted_or_reloaded')
         self.maintenance.start(self)
 
-    def __skitai_umount__(self) -> None:
+    def __skitai_umount__(self, reloading: bool = False) -> None:
+        if not self._serves:
+            self.lifecycle.umount()
+            return
+        self._serves = False
         self.maintenance.stop()
+        if reloading:
+            self.emit('before_reload')
         self.emit('before_umount')
         self.lifecycle.umount()
         self.emit('umounted')

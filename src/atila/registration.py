@@ -12,6 +12,7 @@ from inspect import iscoroutinefunction, unwrap
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from skitai.context import current
+from skitai.preference import AttributeDict
 from skitai.stores import Store
 
 from . import decorators, hooks
@@ -59,6 +60,11 @@ class Registration:
     @property
     def _app(self) -> Atila:
         return self  # type: ignore[return-value]
+
+    @property
+    def r(self) -> AttributeDict:
+        """`was.request.g` of the request that is served here (SPEC G-05)."""
+        return self.was().request.g
 
     # -- events (SPEC chapter 3) ------------------------------------------------------------------
 

@@ -22,7 +22,8 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import Context as VariableContext
-from typing import TYPE_CHECKING, Any, Protocol
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import jinja2
 from jinja2.ext import Extension
@@ -30,7 +31,7 @@ from jinja2.loaders import split_template_path
 from jinja2.runtime import Context
 from jinja2.utils import import_string, missing
 
-from skitai.context import was as current_was
+from skitai.context import CurrentWas
 
 if TYPE_CHECKING:
     from .app import Atila
@@ -124,7 +125,7 @@ class Templates:
         self._globals[name] = function
         if self._environment is not None:
             self._environment.globals[name] = _with_was(function)
-            self._forget()
+        self._forget()
 
     def add_filter(self, name: str, function: Callable[..., Any]) -> None:
         """Let templates write `{{ value | name }}` (SPEC TE-07); `was` and errors as for `add_global`."""
@@ -151,6 +152,7 @@ class Templates:
     def _forget(self) -> None:
         """Compile anew what has been compiled: names have changed."""
         self._pages.clear()
+        self._chameleon = None
         cache = self._environment.cache if self._environment is not None else None
         if cache is not None:
             cache.clear()
@@ -165,7 +167,7 @@ class Templates:
             **self._options,
         }
         environment = _Environment(extensions=self._extensions, **options)
-        environment.globals['was'] = current_was  # for macros that are imported without context
+        environment.globals['was'] = _GlobalWas()  # for macros that are imported without context
         environment.globals['app'] = self.app
         environment.globals.update({name: _with_was(f) for name, f in self._globals.items()})
         environment.filters.update({name: _with_was(f) for name, f in self._filters.items()})
@@ -200,8 +202,7 @@ class Templates:
             environment = self.environment
             if debug and 'auto_reload' not in self._options:
                 environment.auto_reload = True  # here, as the environment may be older than the mounting
-            template = environment.get_template(name.lstrip('/'))
-            page = template if isinstance(template, _Template) else _Foreign(template)
+            page = cast('_Template', environment.get_template(name.lstrip('/')))
         if not debug and len(self._pages) < _MAX_PAGES:
             self._pages[name] = page
         return page
@@ -228,7 +229,10 @@ class Templates:
 
 
 def is_escaped(name: str | None) -> bool:
-    """Whether a template's values are escaped: all but those named as plain text are (SPEC TE-04)."""
+    """Whether a template's values are escaped: all but those named as plain text are (SPEC TE-04).
+
+    The last suffix counts: 'mail.txt' is not escaped, 'mail.txt.j2' is.
+    """
     return name is None or name.rpartition('.')[2].lower() not in _UNESCAPED
 
 
@@ -275,6 +279,21 @@ class _Context(Context):
         return missing
 
 
+#: A module that will be kept is being made.
+_no_request: ContextVar[bool] = ContextVar('no request', default=False)
+
+
+class _GlobalWas(CurrentWas):
+    """`was` where a template has no context. `{% if was %}` asks for a request, too."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        if _no_request.get():
+            raise RuntimeError('what is kept must not depend on a request')
+        return super().__bool__()
+
+
 class _Template(jinja2.Template):
     """A compiled template."""
 
@@ -299,36 +318,21 @@ class _Template(jinja2.Template):
             environment.handle_exception()
 
     def _get_default_module(self, ctx: Context | None = None) -> Any:
-        """The module for `{% import %}` without context, which Jinja makes once and keeps.
+        """The module for `{% import %}` or an `{% include %}` without context: Jinja makes it once.
 
         So it is made where there is no request. If that fails, its top level asks for one, and what it
         computes must not be kept for the next.
         """
         if self._module is None and not self._bound:
             try:
-                self._module = VariableContext().run(self.make_module)
+                self._module = VariableContext().run(self._make_to_be_kept)
             except Exception:
                 self._bound = True
         return self.make_module() if self._module is None else self._module
 
-
-class _Foreign:
-    """A template that a user's own loader or environment gave: rendered Jinja's way."""
-
-    def __init__(self, template: jinja2.Template) -> None:
-        self._template = template
-
-    def fill(self, was: Was, values: dict[str, Any]) -> str:
-        return self._template.render(
-            {
-                **values,
-                'was': was,
-                'app': was.app,
-                'context': _Arguments(values),
-                'request': was.request,
-                'response': was.response,
-            }
-        )
+    def _make_to_be_kept(self) -> Any:
+        _no_request.set(True)
+        return self.make_module()
 
 
 class _Environment(jinja2.Environment):
@@ -413,6 +417,19 @@ def _with_was(function: Callable[..., Any]) -> Callable[..., Any]:
 # -- Chameleon -----------------------------------------------------------------------------------
 
 
+class _Later:
+    """`was.request` or `was.response` for Chameleon, made when it is used."""
+
+    __slots__ = ('_name', '_was')
+
+    def __init__(self, was: Was, name: str) -> None:
+        self._was = was
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(getattr(self._was, self._name), name)
+
+
 def _chameleon_loader(templates: Templates) -> Callable[[str], _Page]:
     """What loads Chameleon's templates, each once (SPEC TE-10). ImportError where it isn't installed."""
     try:
@@ -458,8 +475,8 @@ def _chameleon_loader(templates: Templates) -> Callable[[str], _Page]:
                 was=was,
                 app=was.app,
                 context=_Arguments(values),
-                request=was.request,
-                response=was.response,
+                request=_Later(was, 'request'),
+                response=_Later(was, 'response'),
             )
             return str(self._template.render(**names))
 
@@ -508,7 +525,11 @@ def minifier(kind: Any) -> Callable[[str], str] | None:
 
 
 #: Elements whose blanks are content.
-_OPENING = re.compile(r'<(pre|textarea|script|style|listing|xmp)(?=[\s/>])', re.IGNORECASE)
+_OPENING = re.compile(
+    # The letters first: of most tags nothing more is compared.
+    r'<(?=[ptslx])(pre|textarea|script|style|listing|xmp)(?=[\s/>])',
+    re.IGNORECASE,
+)
 _EDGES = {
     name: re.compile(rf'<(/?){name}(?=[\s/>])', re.IGNORECASE)
     for name in ('pre', 'textarea', 'script', 'style', 'listing', 'xmp')

@@ -407,7 +407,7 @@ def _comparable(keyword: str, subject: str, condition: Any) -> tuple[Check, Any]
             + ', '.join(sorted(kind.__name__ for kind in _COMPARABLES))
             + hint
         )
-    if condition != condition or (type(condition) is Decimal and condition.is_snan()):
+    if (type(condition) is Decimal and condition.is_nan()) or condition != condition:
         raise ValueError(f'{keyword} = {condition!r}: nothing compares with it')
     if type(condition) is datetime and condition.tzinfo is None:
         condition = condition.replace(tzinfo=UTC)

@@ -138,10 +138,13 @@ def _run(given: dict[str, Any]) -> int:
     if line.command is not None:
         return daemon.execute(line.command, final)
     supervise = None
-    supervised = os.environ.pop(launch.GENERATION, None) is not None
-    if supervised:
-        final = dataclasses.replace(final, supervised=True)
-    elif runner.DRY_RUN not in os.environ:
+    generation = os.environ.pop(launch.GENERATION, None)
+    final = dataclasses.replace(
+        final,
+        supervised=generation is not None,
+        reloaded=runner.OLD_WORKERS in os.environ or generation not in (None, '1'),
+    )
+    if generation is None and runner.DRY_RUN not in os.environ:
         if not daemon.claim(final):
             return 1
         if final.devel:

@@ -66,6 +66,8 @@ class Settings:
     disable_static: bool = False
     #: A supervisor (`--devel`) started this server: it ends with it.
     supervised: bool = False
+    #: This server took the place of one with older code.
+    reloaded: bool = False
 
     def __post_init__(self) -> None:
         """ValueError naming the setting that cannot be."""

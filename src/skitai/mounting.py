@@ -7,7 +7,8 @@ Life cycle (SPEC LC-09): the launch script's `mount` calls are recorded; the mas
 every `__config__ (pref)` once; each worker then calls `__app__ ()` and mounts.
 
 An app is known by three methods only: `__skitai_mount__ (context) -> App`, `__skitai_mounted__ ()` (called
-when all apps are mounted) and `__skitai_umount__ ()`; one that has events by `__skitai_subscribe__ (app)` too.
+when all apps are mounted) and `__skitai_umount__ (reloading)`; one that has events has a fourth,
+`__skitai_subscribe__ (app)`.
 """
 
 from __future__ import annotations
@@ -140,6 +141,7 @@ class Mounts:
         #: Contexts around the time of serving: the ASGI applications' start-up and shutdown.
         self.lifespans: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
         self._mounted: list[Any] = []
+        self._reloading = False
         self._configured = False
 
     def add(
@@ -212,8 +214,11 @@ class Mounts:
                 roots.add(os.path.dirname(os.path.abspath(file)))
         return sorted(roots)
 
-    def build(self, settings: Settings) -> MountTable:
-        """In a worker: make the apps, mount everything, give the table."""
+    def build(self, settings: Settings, dry: bool = False) -> MountTable:
+        """In a worker: make the apps, mount everything, give the table.
+
+        `dry`: only to see that it can be done; nothing of what apps do when they are mounted begins.
+        """
         table = MountTable()
         for request in self.requests:  # directories first: files come before routes
             self._add_directories(table, request, settings)
@@ -225,7 +230,7 @@ class Mounts:
         for request in apps:
             for wanted in request.subscribe:
                 self._subscribe(request, wanted)
-        for application in self._mounted:
+        for application in self._mounted if not dry else ():
             application.__skitai_mounted__()
         return table
 
@@ -310,11 +315,15 @@ class Mounts:
             return WsgiMount(application, settings)
         raise AssertionError(f'cannot mount {application!r} at {request.point!r}: it is no app')
 
+    def expect_reload(self) -> None:
+        """What ends next is replaced by newer code (SPEC ST-13). Called on the event loop."""
+        self._reloading = True
+
     def umount(self) -> None:
         """In a worker, at shutdown: the apps' `__umount__` hooks; a failing one is logged."""
         for application in reversed(self._mounted):
             try:
-                application.__skitai_umount__()
+                application.__skitai_umount__(self._reloading)
             except Exception:
                 log.exception('unmounting %r failed', application)
         self._mounted.clear()

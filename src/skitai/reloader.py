@@ -108,6 +108,8 @@ class _Supervisor:
             self._page.close()
             self._page = None
         if self._child is not None:
+            if not self._endings:
+                self._child.announce_reload()
             self._child.stop(lambda: self._endings > 1)
             self._child = None
 
@@ -328,6 +330,11 @@ class _Child:
             for reader in self._readers:
                 reader.join(1)
         return code
+
+    def announce_reload(self) -> None:
+        """Another generation follows: apps are told before they are stopped (SPEC ST-13)."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGUSR2)
 
     def stop(self, hurry: Callable[[], bool]) -> None:
         """SIGTERM, and SIGKILL after `STOP_GRACE` seconds, or as soon as there is a `hurry`."""

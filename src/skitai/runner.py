@@ -8,7 +8,8 @@ Signals (SPEC B.7): SIGTERM, SIGINT, SIGQUIT stop (requests in flight finish, `d
 second SIGINT or SIGTERM ends at once); SIGHUP replaces the workers with the code as it is on disk now.
 For that the launch script is run once in a child (a dry run): if it fails, the old code goes on serving;
 if it passes, the master replaces itself by `exec` (same pid, same socket) and ends the old workers when
-the new ones serve. SIGUSR1 puts log files aside.
+the new ones serve. SIGUSR1 puts log files aside. SIGUSR2 announces that the SIGTERM
+which follows is for newer code.
 """
 
 from __future__ import annotations
@@ -184,6 +185,8 @@ class Master:
             self._begin_reload()
         elif signum == signal.SIGUSR1:
             logs.rotate()
+        elif signum == signal.SIGUSR2:
+            self._signal_all(signal.SIGUSR2)
 
     def stop(self) -> None:
         """Let the workers finish what they have, then end."""
@@ -251,7 +254,7 @@ class Master:
             if one is not None and one.ready_pipe >= 0:
                 os.close(one.ready_pipe)
         for signum in _SIGNALS:
-            signal.signal(signum, signal.SIG_IGN if signum in _MASTERS else signal.SIG_DFL)
+            signal.signal(signum, signal.SIG_IGN if signum in _NOT_FOR_WORKERS else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         setproctitle.setproctitle(f'skitai/{self.settings.name or "app"}: worker')
 
@@ -266,6 +269,7 @@ class Master:
             self._announce()
             for pid in self._old:
                 with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGUSR2)
                     os.kill(pid, signal.SIGTERM)
 
     def _announce(self) -> None:
@@ -353,9 +357,17 @@ class Master:
         os.execv(sys.executable, _command())
 
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
-#: What workers do not react to: their master does.
-_MASTERS = (signal.SIGHUP, signal.SIGUSR1)
+_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGCHLD,
+)
+#: What workers do not react to: their master does; to SIGUSR2 only while they serve.
+_NOT_FOR_WORKERS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def _command() -> list[str]:
@@ -408,7 +420,7 @@ def run(mounts: Mounts, settings: Settings, supervise: Callable[[socket.socket],
     mounts.configure()
     shared.seal()
     if os.environ.pop(DRY_RUN, None) is not None:
-        mounts.build(settings)
+        mounts.build(settings, dry=True)
         mounts.umount()
         return 0
     listener = bind(settings)

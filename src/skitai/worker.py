@@ -77,6 +77,7 @@ async def _live(
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         loop.add_signal_handler(signum, stop.set)
+    loop.add_signal_handler(signal.SIGUSR2, mounts.expect_reload)
     if lifeline is not None:
         loop.add_reader(lifeline, stop.set)
     async with contextlib.AsyncExitStack() as lives:

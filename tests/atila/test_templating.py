@@ -25,6 +25,7 @@ import atila
 import skitai
 from atila import Atila
 from atila.templating import minifier, strip
+from atila.was import OffRequest
 from skitai.testing import Client, ServerClient
 
 HTML = {'Accept': 'text/html'}
@@ -315,7 +316,10 @@ def test_an_imported_template_keeps_nothing_of_a_request(site: Site) -> None:
         'page.j2': """
             {%- import 'a.j2' as a %}{% from 'b.j2' import user %}{% import 'c.j2' as c %}
             {%- import 'd.j2' as d %}
-            {{- a.user }}{{ a.greet () }}{{ user }}{{ c.user }}{{ d.user }}""",
+            {{- a.user }}{{ a.greet () }}{{ user }}{{ c.user }}{{ d.user }}
+            {%- include 'e.j2' without context %}{% include 'f.j2' without context %}""",
+        'e.j2': '{{ request.args.user }}',
+        'f.j2': '{% if was %}{{ was.request.args.user }}{% endif %}',
     }
 
     def define(app: Atila) -> None:
@@ -324,7 +328,7 @@ def test_an_imported_template_keeps_nothing_of_a_request(site: Site) -> None:
 
     client = site(files, define)
     for user in 'xyz':
-        assert client.get(f'/?user={user}').text == user * 4 + '1'
+        assert client.get(f'/?user={user}').text == f'{user * 4}1{user * 2}'
 
 
 # -- escaping (TE-04) ----------------------------------------------------------------------------
@@ -436,8 +440,8 @@ def test_the_first_directory_wins(client_for: Make, tmp_path: Path) -> None:
     )
     app = Atila('app')
     app.route('/')(lambda was: was.render('page.j2'))
-    pref = skitai.preference(TEMPLATE_DIRS=[str(tmp_path / 'own')])
-    pref.add_template_dir(str(tmp_path / 'back'))
+    pref = skitai.preference(TEMPLATE_DIRS=[str(tmp_path / 'back')])
+    pref.add_template_dir(str(tmp_path / 'own'))
     pref.add_template_dir(str(tmp_path / 'front'), front=True)
     assert client_for(app, pref).get('/').text == 'front(back)'
 
@@ -728,17 +732,21 @@ def test_registered_when_the_environment_is_there(site: Site) -> None:
     """TE-06, TE-07, TE-08: even after templates were rendered."""
 
     def define(app: Atila) -> None:
-        app.route('/')(lambda was: was.render('page.j2'))
+        app.template_global('early')(lambda: 'early')
+        app.route('/<name>')(lambda was, name: was.render(name))
 
-    client = site(
-        {'page.j2': '{{ late () if late else "-" }}{{ request.path | late if late else "-" }}'}, define
-    )
-    client.get('/')
+    files = {
+        'page.j2': '{{ late () if late else "-" }}{{ request.path | late if late else "-" }}',
+        'page.pt': '<p>${early ()} ${late ()}</p>',
+    }
+    client = site(files, define)
+    assert client.get('/page.j2').text == '--'
+    assert client.get('/page.pt').status_code == 500
     site.app.template_global('late')(lambda was: was.request.method)
     site.app.template_filter('late')(lambda was, path: path + was.request.method)
-    assert client.get('/').text == 'GET/GET'
+    assert client.get('/page.j2').text == 'GET/page.j2GET'
+    assert client.get('/page.pt').text == '<p>early GET</p>'
     site.app.add_jinja_ext('jinja2.ext.i18n')
-    site.write(**{'new.j2': ''})
     assert site.app.jinja_env.from_string('{% trans %}a{% endtrans %}').render() == 'a'
 
 
@@ -779,6 +787,18 @@ def test_an_app_outside_a_server(tmp_path: Path) -> None:
     assert app.jinja_env.list_templates() == ['a.j2', 'b.j2']
     with pytest.raises(RuntimeError, match='only there while a request is served'):
         app.jinja_env.get_template('b.j2').render()
+
+
+def test_rendering_where_no_request_is_served(tmp_path: Path) -> None:
+    """A job's mail, say: `request` is an error only for a template that uses it."""
+    files = {'a.j2': '{{ x }}{{ app.name }}', 'b.j2': '{{ request.path }}', 'a.pt': '<p>${x}</p>'}
+    write_files(tmp_path, {**files, 'b.pt': '<p>${request.path}</p>'})
+    was = OffRequest(atila.load(Atila('shop'), skitai.preference(TEMPLATE_DIRS=[str(tmp_path)])))
+    assert was.render('a.j2', x='<') == '&lt;shop'
+    assert was.render('a.pt', x='<') == '<p>&lt;</p>'
+    for name in ('b.j2', 'b.pt'):
+        with pytest.raises(RuntimeError, match='no request here'):
+            was.render(name)
 
 
 # -- reloading (TE-11) ---------------------------------------------------------------------------
@@ -890,8 +910,16 @@ def test_chameleon(client_for: Make, site: Site, name: str) -> None:
         ${context.items} ${app.name} ${response.status_code} ${greet ('!')} ${structure: html}
     """
     text = site({name.lstrip('/'): source}, define).get('/').text
-    assert '<ul><li>&lt;1&gt;</li>' in text
-    assert text.split()[1:] == ['GET', 'i', 'app', '200', '/!', '<br>']
+    assert text.split() == [
+        '<ul><li>&lt;1&gt;</li>',
+        '<li>2</li></ul>/',
+        'GET',
+        'i',
+        'app',
+        '200',
+        '/!',
+        '<br>',
+    ]
 
 
 def test_chameleon_loads_within_the_directories(site: Site) -> None:

@@ -1,0 +1,1 @@
+"""What a client keeps for us between its requests: cookies, sessions, messages (SPEC chapters 16-18)."""

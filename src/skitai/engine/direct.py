@@ -46,7 +46,8 @@ _NO_BODY_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
 
 
 class DirectExchange(Exchange):
-    __slots__ = ('_task', 'engine', 'proto')
+    #: `_given_up` is there when the request was answered in its service's stead, `_task` when a coroutine runs.
+    __slots__ = ('_given_up', '_task', 'engine', 'proto')
 
     def __init__(
         self, scope: dict[str, Any], fields: dict[bytes, bytes], proto: Any, engine: DirectEngine, now: float
@@ -84,7 +85,9 @@ class DirectExchange(Exchange):
         send({'type': 'http.response.body', 'body': body, 'more_body': False})
         self.status = status
         self.sent = len(body)
-        if self.body is not None and not service_runs:
+        if service_runs:
+            self._given_up = True
+        elif self.body is not None:
             self._release_body()
         if engine.log is not None:
             self.finished = monotonic()
@@ -148,8 +151,7 @@ class DirectExchange(Exchange):
 
     def _release_unused_body(self) -> None:
         """The handler has ended: if its request had been given up before, it was the last to use the body."""
-        engine = self.engine
-        if self.body is not None and self not in engine.in_flight and self not in engine.streaming:
+        if hasattr(self, '_given_up'):
             self._release_body()
 
     # -- waiting ---------------------------------------------------------------------------------
