@@ -367,6 +367,9 @@ class Atila(Registration):
             raise NameError(f'{self.name} has no service {getattr(thing, "__name__", thing)!r}')
         return endpoint
 
+    def has_service(self, name: str) -> bool:
+        return name in self._services
+
     def is_routed(self, function: Callable[..., Any]) -> bool:
         """Whether the function is a service already."""
         return function in self._by_function

@@ -145,7 +145,9 @@ class Surrounded:
         current.set(was)
         exchange = was.exchange
         try:
-            content = await self.endpoint.inner(was, **arguments)
+            content = self.endpoint.inner(was, **arguments)
+            if inspect.isawaitable(content):
+                content = await content
             answer = partial(self._after, was, content)
         except asyncio.CancelledError:  # the client is gone, or time is up
             exchange.on_service_thread(partial(Context().run, _in_request, was, was.response.end))

@@ -68,6 +68,15 @@ class _Mark:
         self.wrapper: Callable[..., Any] | None = None
 
 
+def is_async(function: Callable[..., Any] | None) -> bool:
+    """Whether `function`, or what it decorates, is a coroutine function."""
+    while function is not None:
+        if inspect.iscoroutinefunction(function):
+            return True
+        function = getattr(function, '__wrapped__', None)
+    return False
+
+
 def guarded(function: Function, guard: Guard | None, afters: tuple[After, ...] = ()) -> Function:
     """`function` with a guard before it and `afters` behind it; its signature stays visible (HP-06)."""
     if not callable(function):
@@ -82,7 +91,7 @@ def guarded(function: Function, guard: Guard | None, afters: tuple[After, ...] =
         return {**dict(zip(names, args, strict=False)), **values}
 
     wrapper: Any
-    if inspect.iscoroutinefunction(inspect.unwrap(function)):
+    if is_async(function):
 
         @functools.wraps(function)
         async def wrapper(was: Was, /, *args: Any, **values: Any) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from inspect import iscoroutinefunction, unwrap
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from skitai.context import current
@@ -260,7 +259,7 @@ class Registration:
 
 def _then(function: Function, action: Callable[[], None]) -> Function:
     wrapper: Any
-    if iscoroutinefunction(unwrap(function)):
+    if decorators.is_async(function):
 
         @functools.wraps(function)
         async def wrapper(*args: Any, **values: Any) -> Any:

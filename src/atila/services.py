@@ -8,10 +8,10 @@ nothing it leaves in a context variable is seen by the next request on that thre
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from skitai.body import Body
@@ -19,7 +19,7 @@ from skitai.context import current
 from skitai.exchange import Exchange, Handler
 
 from . import bodies, contents
-from .decorators import Peeled
+from .decorators import Peeled, is_async
 from .errors import HTTPError, fail
 from .parameters import Signature
 from .routing import Rule
@@ -90,8 +90,7 @@ class Endpoint:
         self.body_limit: int | None = 0  # set when the app is mounted
         self.content_types = frozenset(t.lower() for t in options.get('content_types') or ())
         self.subdomain: str | None = options.get('subdomain')
-        plain = inspect.unwrap(function)
-        self.on_loop = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(function)
+        self.on_loop = is_async(function)
         #: Nothing to check before it is called: the router hands it out at once.
         self.plain = not (self.content_types or self.subdomain or self.unknown_urlargs)
         self.bare = self.signature.bare and not rule.names
@@ -170,7 +169,9 @@ class Endpoint:
     async def _await(self, was: Was, arguments: dict[str, Any]) -> None:
         current.set(was)
         try:
-            content = await self.function(was, **arguments)
+            content = self.function(was, **arguments)
+            if isawaitable(content):
+                content = await content
             if contents.is_quick(content):
                 contents.send(was, content)
                 return
@@ -210,6 +211,7 @@ class Refusal:
         'description',
         'function',
         'headers',
+        'name',
         'on_loop',
         'signature',
         'status',
@@ -226,6 +228,7 @@ class Refusal:
         self.on_loop = False
         self.body_limit: int | None = None
         self.function = None
+        self.name = ''
         self.signature = _NO_SIGNATURE
         self.description: dict[str, Any] = {}
 

@@ -21,14 +21,23 @@ def owner(app: Atila, name: str) -> tuple[Atila, str]:
     return app, name
 
 
-def service(app: Atila, thing: Any) -> tuple[Atila, Endpoint]:
-    """The endpoint of a function, its name or 'app:name', and the app that has it; NameError for none."""
-    if isinstance(thing, str):
-        app, thing = owner(app, thing)
-    return app, app.service(thing)
+def service(was: Was, thing: Any) -> tuple[Atila, Endpoint]:
+    """The endpoint of a function, its name or 'app:name', and the app that has it; NameError for none.
+
+    A name may leave out what it has in common with the service that asks: the part before its last dot.
+    """
+    app = was.app
+    if not isinstance(thing, str):
+        return app, app.service(thing)
+    app, name = owner(app, thing)
+    if app is was.app and was.endpoint is not None:
+        near = was.endpoint.name.rpartition('.')[0]
+        if near and not app.has_service(name) and app.has_service(f'{near}.{name}'):
+            name = f'{near}.{name}'
+    return app, app.service(name)
 
 
-def urlfor(app: Atila, thing: Any, args: tuple[Any, ...], values: dict[str, Any]) -> str:
+def urlfor(was: Was, thing: Any, args: tuple[Any, ...], values: dict[str, Any]) -> str:
     """The URL of `thing` with the given parameters; it starts with its app's mount point.
 
     `thing`: a service's function or name, or '/a/path' of this app. Positional arguments fill the
@@ -37,18 +46,18 @@ def urlfor(app: Atila, thing: Any, args: tuple[Any, ...], values: dict[str, Any]
     doesn't take, AssertionError for a missing parameter of the path.
     """
     if isinstance(thing, str):
-        app, thing = owner(app, thing)
-        if thing.startswith('/'):
+        app, path = owner(was.app, thing)
+        if path.startswith('/'):
             if args:
                 raise ValueError(f'a path takes no positional parameters: {thing!r}')
-            return _joined_query(_below(app.point, thing), values)
-    endpoint = app.service(thing)
+            return _joined_query(_below(app.point, path), values)
+    app, endpoint = service(was, thing)
     return _below(app.point, build(endpoint, _named(endpoint, args, values)))
 
 
 def urlpatch(was: Was, thing: Any, values: dict[str, Any]) -> str:
     """The URL of `thing` with what this request's URL gives, as far as it takes that, and `values` above."""
-    app, endpoint = service(was.app, thing)
+    app, endpoint = service(was, thing)
     request = was.request
     signature = endpoint.signature
     given = {**request.URL, **request.PARAMS}
@@ -57,15 +66,15 @@ def urlpatch(was: Was, thing: Any, values: dict[str, Any]) -> str:
     return _below(app.point, build(endpoint, {**given, **_named(endpoint, (), values)}))
 
 
-def baseurl(app: Atila, thing: Any) -> str:
+def baseurl(was: Was, thing: Any) -> str:
     """The path of a service up to its first parameter."""
-    app, endpoint = service(app, thing)
+    app, endpoint = service(was, thing)
     return _below(app.point, endpoint.rule.build({}))
 
 
-def urlspec(app: Atila, thing: Any) -> dict[str, Any]:
+def urlspec(was: Was, thing: Any) -> dict[str, Any]:
     """`methods`, `path` (parameters as :name), `params` (the path's) and `query` (the other parameters)."""
-    app, endpoint = service(app, thing)
+    app, endpoint = service(was, thing)
     rule = endpoint.rule
     path = ''.join('/' + (part if isinstance(part, str) else ':' + part[1]) for part in rule.segments)
     return {

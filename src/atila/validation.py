@@ -119,9 +119,7 @@ def _to_float(subject: str) -> Check:
 
     def check(value: Any) -> Any:
         kind = type(value)
-        if kind is float:
-            return value
-        if kind is int or (kind is str and len(value) <= _MAX_TEXT and _FLOAT(value)):
+        if kind is int or kind is float or (kind is str and len(value) <= _MAX_TEXT and _FLOAT(value)):
             try:
                 number = float(value)
             except OverflowError:

@@ -203,7 +203,7 @@ class Was:
 
         'app:name' names a service of another app (SPEC MA-03).
         """
-        return urls.urlfor(self.app, thing, args, values)
+        return urls.urlfor(self, thing, args, values)
 
     def urlpatch(self, thing: Any, /, **values: Any) -> str:
         """`urlfor` with the parameters of this request's URL, `values` going above them (SPEC UR-03)."""
@@ -211,11 +211,11 @@ class Was:
 
     def baseurl(self, thing: Any) -> str:
         """The URL of a service without any parameter (SPEC UR-04)."""
-        return urls.baseurl(self.app, thing)
+        return urls.baseurl(self, thing)
 
     def urlspec(self, thing: Any) -> dict[str, Any]:
         """How a service is called: its methods, path, parameters (SPEC UR-04)."""
-        return urls.urlspec(self.app, thing)
+        return urls.urlspec(self, thing)
 
     ab, partial, basepath = urlfor, urlpatch, baseurl
 
@@ -231,7 +231,7 @@ class Was:
 
     def pipe(self, thing: Any, /, *args: Any, **values: Any) -> Any:
         """What another service gives for these arguments: its function without decorators (SPEC PP-01)."""
-        app, endpoint = urls.service(self.app, thing)
+        app, endpoint = urls.service(self, thing)
         return unwrap(endpoint.function)(self.of(app), *args, **values)
 
     # -- events and what workers share (SPEC CA-04, CA-05, EV-06) ---------------------------------

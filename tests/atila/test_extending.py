@@ -103,7 +103,8 @@ APP = {
             @app.route ('/title')
             def title (was):
                 config = was.app.config
-                return ' '.join ([config.TITLE, config.FROM_BASE, was.app.realm, was.request.g.get ('before', '-')])
+                before = was.request.g.get ('before', '-')
+                return ' '.join ([config.TITLE, config.FROM_BASE, was.app.realm, before])
         """,
     'app/templates/layout.html': 'app layout: {% block body %}{% endblock %}',
     'app/static/app.css': 'app css',

@@ -9,6 +9,7 @@ import pytest
 
 import skitai
 from atila import Atila
+from skitai.mounting import Mounts
 from skitai.testing import Client
 
 Make = Callable[..., Client]
@@ -153,3 +154,127 @@ def test_static_and_media(urls: Callable[..., Any]) -> None:
     pref.config.STATIC_URL = '/s'
     pref.config.MEDIA_URL = '/m/'
     assert urls(question, pref) == {'found': ['/s/css/a.css', '/robots.txt', '/m/a.png', '/b.png']}
+
+
+def test_urlpatch(client_for: Make) -> None:
+    """UR-03: this request's URL parameters, the given ones above; less what the service doesn't take."""
+    app = Atila('app')
+
+    @app.route('/list/<kind>')
+    def listing(was: Any, kind: str, page: int = 1, size: int = 10, **more: Any) -> Any:
+        return was.API(
+            next=was.urlpatch('listing', page=int(page) + 1),
+            kind=was.partial(listing, kind='b c', size=None),
+            other=was.urlpatch('other', page=None),
+        )
+
+    @app.route('/other')
+    def other(was: Any, size: int = 1, page: int = 1) -> str:
+        return ''
+
+    assert client_for(app).get('/list/a?page=2&size=5&x=%26').json() == {
+        'next': '/list/a?page=3&size=5&x=%26',
+        'kind': '/list/b%20c?page=2&x=%26',
+        'other': '/other?size=5',
+    }
+
+
+def test_baseurl_and_urlspec(urls: Callable[..., Any]) -> None:
+    """UR-04: also as `basepath`."""
+    found = urls(
+        lambda was: [was.baseurl('pets'), was.basepath('nav'), was.urlspec('pets'), was.urlspec('nav')],
+        point='/app',
+    )['found']
+    assert found == [
+        '/app/owners',
+        '/app/nav',
+        {
+            'methods': ['GET', 'POST'],
+            'path': '/app/owners/:oid/pets/:pid',
+            'params': ['oid', 'pid'],
+            'query': [],
+        },
+        {'methods': ['GET', 'POST'], 'path': '/app/nav', 'params': [], 'query': ['limit', 'pageno']},
+    ]
+
+
+def test_pipe(client_for: Make) -> None:
+    """PP-01, A-73: a function or a name; the undecorated function, with the arguments as they are."""
+    app = Atila('app')
+
+    @app.route('/1')
+    @app.inspect(offset=int)
+    def index(was: Any, offset: Any = 1) -> Any:
+        return was.API(result=offset)
+
+    app.route('/2')(lambda was: was.pipe(index))
+    app.route('/3')(lambda was: was.pipe(index, offset=4))
+    app.route('/4')(lambda was: was.pipe('index', offset='t'))
+    app.route('/5')(lambda was: was.pipe('nothing'))
+
+    @app.route('/6')
+    async def awaits(was: Any) -> Any:
+        return await was.pipe('later', 6)
+
+    @app.route('/7')
+    @app.testpass_required(lambda was: False)
+    async def later(was: Any, number: int) -> Any:
+        return was.pipe(index, number)
+
+    client = client_for(app)
+    assert [client.get(f'/{n}').json() for n in (1, 2, 3, 4, 6)] == [
+        {'result': value} for value in (1, 1, 4, 't', 6)
+    ]
+    assert client.get('/1?offset=x').status_code == 400
+    assert client.get('/5').status_code == 500
+    assert client.get('/7?number=1').status_code == 403
+
+
+def test_names_across_apps(client_for: Make) -> None:
+    """MA-02, MA-03: 'app:name'."""
+    shop, site = Atila('shop'), Atila('site')
+
+    @shop.route('/items/<int:number>')
+    def item(was: Any, number: int) -> Any:
+        return f'{was.app.name} {number} {was.urlfor("item", 2)}'
+
+    shop.config.STATIC_URL = '/shop/static'
+
+    @site.route('/')
+    def index(was: Any) -> Any:
+        return was.API(
+            url=was.urlfor('shop:item', 7),
+            path=was.urlfor('shop:/cart'),
+            static=was.static('shop:a.css'),
+            own=was.static('a.css'),
+            piped=was.pipe('shop:item', 3),
+            app=was.apps['shop'].name,
+            nobody=was.apps.get('nobody'),
+        )
+
+    mounts = Mounts()
+    mounts.add('/shop', shop, name='shop')
+    mounts.add('/', site, name='site')
+    assert client_for(mounts).get('/').json() == {
+        'url': '/shop/items/7',
+        'path': '/shop/cart',
+        'static': '/shop/static/a.css',
+        'own': '/static/a.css',
+        'piped': 'shop 3 /shop/items/2',
+        'app': 'shop',
+        'nobody': None,
+    }
+
+
+def test_names_may_leave_out_the_own_module(client_for: Make) -> None:
+    app = Atila('app')
+
+    def service(app: Atila) -> None:
+        app.route('/a')(lambda was: was.urlfor('target') + ' ' + was.urlfor('sub.target'))
+
+        @app.route('/b')
+        def target(was: Any) -> str:
+            return ''
+
+    app.mount('/sub', service, ns='sub')
+    assert client_for(app).get('/sub/a').text == '/sub/b /sub/b'

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,7 +39,9 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def in_child(function: Callable[[], Any]) -> int:
     """Call it in a forked process; that one's pid. Its exit code: 0, or 1 if it raised."""
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeprecationWarning)  # of forking where other threads run (3.12)
+        pid = os.fork()
     if pid == 0:
         code = 1
         try:
@@ -722,9 +725,81 @@ def test_a_memory_that_is_none_of_ours_is_not_taken(tmp_path: Path) -> None:
         os.close(descriptor)
 
 
+def test_a_memory_of_another_version_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SIGHUP with a new version that keeps numbers otherwise: they begin at 0, and that is said."""
+    descriptor = os.memfd_create('other')
+    monkeypatch.setenv('SKITAI_MEMORY_FD', f'{os.getpid()}:{descriptor}')
+    skitai.register_g('a')
+    assert skitai.g.items() == [('a', 0)]
+    assert 'begin at 0' in caplog.text
+
+
 def test_the_environment_of_another_process_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that a server starts does not take the server's memory, even with its environment."""
     monkeypatch.setenv('SKITAI_MEMORY_FD', f'{os.getpid() + 1}:0')
     skitai.register_g('a')
     assert skitai.g['a'] == 0
     assert 'SKITAI_MEMORY_FD' not in os.environ
+
+
+def test_names_registered_in_config_are_stamped_by_services(launch: Launcher) -> None:
+    """A-94, A-96, A-97: the event is of the worker that stamped, the stamp of all."""
+    site = launch(
+        {
+            'serve.py': """
+                import skitai
+                import site_
+
+                if __name__ == '__main__':
+                    skitai.mount ('/', site_)
+                    skitai.run (workers = 2)
+            """,
+            'site_.py': """
+                import os
+                import skitai
+                from atila import Atila
+
+                def __config__ (pref):
+                    skitai.register_g ('tables.users', 'table.photos')
+
+                def __app__ ():
+                    return Atila (__name__)
+
+                def __mount__ (app):
+                    told = []
+
+                    @app.on ('setlu:tables.users')
+                    def table_updated (was, *args, **kargs):
+                        told.append ([list (args), kargs])
+
+                    @app.route ('/update')
+                    def update (was):
+                        was.setlu ('tables.users', 'something', more = 1)
+                        return was.API (told = told)
+
+                    @app.route ('/seen')
+                    def seen (was):
+                        return was.API (
+                            pid = os.getpid (),
+                            users = was.getlu ('tables.users'),
+                            photos = was.getlu ('table.photos'),
+                            newest = was.getlu ('table.photos', 'tables.users'),
+                        )
+            """,
+        }
+    )
+    before = time.time()
+    assert site.get('/update').data == {'told': [[['something'], {'more': 1}]]}
+    site.set_default_header('Connection', 'close')
+    pids = set()
+
+    def seen_by_both() -> bool:
+        seen = site.get('/seen').data
+        assert before <= seen['users'] == seen['newest'] <= time.time()
+        assert seen['photos'] < seen['users']
+        pids.add(seen['pid'])
+        return len(pids) == 2
+
+    wait_for(seen_by_both, 'both workers')

@@ -46,7 +46,7 @@ _NO_BODY_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
 
 
 class DirectExchange(Exchange):
-    #: `_given_up` is there when the request was answered in its service's stead, `_task` when a coroutine runs.
+    #: `_given_up` is set when the request was answered in its service's stead, `_task` for a coroutine.
     __slots__ = ('_given_up', '_task', 'engine', 'proto')
 
     def __init__(

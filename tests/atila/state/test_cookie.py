@@ -206,7 +206,7 @@ def test_clear(client_for: Make) -> None:
         'a=; path=/app',
         'ATLSES_=; path=/',
         'ATLMBX_=; path=/',
-    ] or sorted(field.partition('=')[0] for field in fields) == ['ATLMBX_', 'ATLSES_', 'a', 'new']
+    ]
 
 
 def test_one_field_for_a_name(client_for: Make) -> None:
@@ -570,14 +570,10 @@ def test_no_text_makes_another_attribute(name: str, value: str, path: str) -> No
 def test_cookies_over_the_wire(direct_for: Callable[..., Direct]) -> None:
     """Several Cookie fields count as one (RFC 9113, 8.2.3); bytes of all kinds are no error."""
     engine = direct_for(app_of(step=lambda was: dict(was.cookie.items())))
-    headers = b'Cookie: a=1; a=2\r\nCookie: b=\xc3\xa4; \xff==\x7f;;;\r\n'
-    answer = parse_answer(send_raw(engine.connect(), request_bytes(target=b'/step', headers=headers)))
-    assert answer.status in (200, 400)  # the server itself may refuse control characters
-    if answer.status == 200:
-        assert b'"a":"1"' in answer.body
     answer = parse_answer(
         send_raw(
-            engine.connect(), request_bytes(target=b'/step', headers=b'Cookie: a=1\r\nCookie: b=\xc3\xa4\r\n')
+            engine.connect(),
+            request_bytes(target=b'/step', headers=b'Cookie: a=1; a=2\r\nCookie: b=\xc3\xa4; ;\xff==\r\n'),
         )
     )
-    assert answer.body.decode() == '{"answer":{"a":"1","b":"ä"}}'
+    assert answer.body.decode() == '{"answer":{"a":"1","b":"ä","\ufffd":"="}}'
