@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from projects import Launcher
-from serving import Direct, asgi_app
+from serving import Direct, build
 
+from skitai.engine.asgi import AsgiEngine
+from skitai.mounting import Mounts
 from skitai.testing import Client, InProcessClient, ServerClient
 
 
@@ -51,10 +53,13 @@ def client_for(request: pytest.FixtureRequest) -> Iterator[Callable[..., Client]
     """
     clients: list[Client] = []
     engines: list[Direct] = []
+    mounted: list[Mounts] = []
 
     def make(app: Any, pref: Any = None, **options: Any) -> Client:
         if request.param == 'asgi':
-            clients.append(InProcessClient(asgi_app(app, pref, **options)))
+            table, settings, mounts = build(app, pref, **options)
+            mounted.append(mounts)
+            clients.append(InProcessClient(AsgiEngine(table, settings)))
         else:
             engines.append(Direct(app, pref, **options))
             clients.append(ServerClient(engines[-1].port))
@@ -65,6 +70,8 @@ def client_for(request: pytest.FixtureRequest) -> Iterator[Callable[..., Client]
         client.stop()
     for engine in engines:
         engine.stop()
+    for mounts in mounted:
+        mounts.umount()
 
 
 @pytest.fixture

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import html
 import logging
+import os
+import signal
+import time
+import uuid
 from inspect import unwrap
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -14,14 +18,12 @@ from skitai import shared
 from skitai.errorpage import accepts, error_content
 from skitai.logs import transaction_of
 
-from . import contents, urls
+from . import contents, scratch, urls
 from .errors import HTTPError, current_traceback, parse_status
 from .request import Request
 from .response import HeadersLike, Response
 
 if TYPE_CHECKING:
-    import os
-
     from skitai.exchange import Exchange
     from skitai.stores import Store
 
@@ -269,6 +271,59 @@ class Was:
         TimeoutError when it is not free within `timeout` seconds.
         """
         return shared.lock(name, timeout)
+
+    # -- small helpers (SPEC WAS-05) --------------------------------------------------------------
+
+    @property
+    def timestamp(self) -> int:
+        """The time now, in milliseconds since the epoch."""
+        return int(time.time() * 1000)
+
+    @property
+    def uniqid(self) -> str:
+        """An id that nobody else has, 32 hexadecimal digits; another one at each look."""
+        return uuid.uuid4().hex
+
+    def gentemp(self, suffix: str = '') -> str:
+        """The path of a new, empty temporary file; the caller removes it."""
+        return scratch.gentemp(suffix)
+
+    def flashfile(self, path: str) -> scratch.FlashFile:
+        """`path`, for use in `with`: the file is deleted at its end."""
+        return scratch.FlashFile(path)
+
+    def tempfile(self, suffix: str = '') -> scratch.FlashFile:
+        """A new temporary file's path, for use in `with`."""
+        return scratch.FlashFile(scratch.gentemp(suffix))
+
+    def push(self, uri: str) -> None:
+        """Tell the client that it will need `uri` (a preload link, RFC 8288: clients gave up server push)."""
+        self.response.add_header('Link', f'<{urls.quoted(uri)}>; rel=preload')
+
+    # -- the server (SPEC WAS-05, B.16) -----------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """What serves this request: process, workers, threads, apps."""
+        settings = self.app.settings
+        return {
+            'name': settings.name,
+            'pid': os.getpid(),
+            'workers': settings.workers,
+            'threads': settings.threads,
+            'app': self.app.name,
+            'apps': sorted(self.app.apps),
+        }
+
+    def restart(self) -> None:
+        """Replace this server by its code as it is on disk, losing no request (SIGHUP to the master).
+
+        RuntimeError where no master of ours runs this process.
+        """
+        self.app.settings.signal_master(signal.SIGHUP)
+
+    def shutdown(self) -> None:
+        """Stop this server when the requests in flight are done (SIGTERM to the master)."""
+        self.app.settings.signal_master(signal.SIGTERM)
 
     # -- logging (SPEC HE-01, HE-02) --------------------------------------------------------------
 

@@ -6,6 +6,7 @@ Precedence (SPEC B.3): command line, then `run ()`'s arguments, then `skitai.set
 from __future__ import annotations
 
 import dataclasses
+import os
 
 #: The least that each numeric setting may be.
 _LEAST = {
@@ -68,6 +69,8 @@ class Settings:
     supervised: bool = False
     #: This server took the place of one with older code.
     reloaded: bool = False
+    #: In a worker: its master's process id.
+    master: int | None = None
 
     def __post_init__(self) -> None:
         """ValueError naming the setting that cannot be."""
@@ -81,6 +84,12 @@ class Settings:
             raise ValueError(f'log_format = {self.log_format!r}: use "text" or "json"')
         if self.keyfile is not None and self.certfile is None:
             raise ValueError('keyfile is given without certfile')
+
+    def signal_master(self, number: int) -> None:
+        """Send the master of this worker a signal; RuntimeError where there is none."""
+        if self.master is None or os.getppid() != self.master:
+            raise RuntimeError('no master runs this process: it was not started by skitai.run ()')
+        os.kill(self.master, number)
 
     @property
     def tls(self) -> bool:

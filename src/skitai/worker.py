@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import grp
 import logging
@@ -41,6 +42,7 @@ def serve(
     lifeline: int | None,
 ) -> int:
     """Serve until SIGTERM, SIGINT or the master's death (the end of `lifeline`); the exit code."""
+    settings = dataclasses.replace(settings, master=os.getppid())
     access_log = logs.setup(settings, f'W{index}')
     _drop_privileges(settings)
     loop = uvloop.new_event_loop()

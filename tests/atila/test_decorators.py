@@ -296,6 +296,7 @@ CACHE = """
     from atila import Atila
 
     app = Atila (__name__)
+    KEYS = ['tables.users', 'tables.photos']
     seen = []
 
     @app.on ('setlu:tables.users')
@@ -308,7 +309,7 @@ CACHE = """
         return was.API (stamp = was.getlu (key))
 
     @app.route ('/query')
-    @app.if_cache_updated (['tables.users', 'tables.photos'], lambda was, name: seen.append (name), interval = 0)
+    @app.if_cache_updated (KEYS, lambda was, name: seen.append (name), interval = 0)
     def query (was):
         found, seen[:] = list (seen), []
         return was.API (seen = found)

@@ -1,7 +1,7 @@
 """An app, served in this process by either engine: the body of a test runs on both (fixture `client_for`).
 
-`Direct` is the real engine (`engine.direct`) on a loopback port, its event loop in a thread; `asgi_app` is
-`engine.asgi`, called without sockets. `ask` talks to `Direct` in bytes, for what no client would send.
+`Direct` is the real engine (`engine.direct`) on a loopback port, its event loop in a thread; the other is
+`engine.asgi` with what `build` gives, called without sockets. `ask` talks to `Direct` in bytes, for what no client would send.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import uvloop
 
 from skitai.config import Settings
 from skitai.engine import direct
-from skitai.engine.asgi import AsgiEngine
 from skitai.engine.direct import DirectEngine
 from skitai.mounting import Mounts
 from skitai.mounts.table import MountTable
@@ -40,11 +39,6 @@ def build(
     mounts.configure()
     made = Settings(**{'drain_timeout': 5.0, 'access_log': False, **settings})
     return mounts.build(made), made, mounts
-
-
-def asgi_app(app: Any, pref: Any = None, **options: Any) -> AsgiEngine:
-    table, settings, _ = build(app, pref, **options)
-    return AsgiEngine(table, settings)
 
 
 class Direct:

@@ -253,7 +253,11 @@ class AsgiExchange(Exchange):
             if self.body_received > limit:
                 return self._refuse_body(413, f'the body may have {limit} bytes at most')
             if self.body is not None:
-                self.body.write(chunk)
+                try:
+                    self.body.write(chunk)
+                except Exception:
+                    log.exception('%s %s: the body could not be stored', self.method, self.path)
+                    return self._refuse_body(500, '')
             more = message.get('more_body', False)
         return True
 

@@ -396,7 +396,13 @@ class _BodyReader:
             return False
         if self.keep:
             if (receiver := exchange.body) is not None:  # else the request was given up meanwhile
-                receiver.write(chunk)
+                try:
+                    receiver.write(chunk)
+                except Exception:
+                    log.exception('%s %s: the body could not be stored', exchange.method, exchange.path)
+                    engine.reading.pop(self, None)
+                    engine.refuse(exchange, 500, close=True)
+                    return False
             self.active = monotonic()
         if message.get('more_body'):
             return True
