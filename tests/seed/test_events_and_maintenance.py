@@ -389,15 +389,13 @@ def test_A_26_maintain_job(launch: Launcher) -> None:
 
 def test_A_26_names_of_jobs_are_unique(launch: Launcher) -> None:
     """Seed 410: a second job of that name is refused at start."""
-    again = """
+    again = """def __mount__ (app, mntopt):
         @app.maintain
         def maintain_num_nodes (was, now, count):
             pass
     """
-    launch.write({'serve.py': ONE_APP, 'myapp/__init__.py': MAINTAINED})
-    path = launch.directory / 'myapp/__init__.py'
-    text = path.read_text()
-    path.write_text(text.replace('def __mount__ (app, mntopt):', f'def __mount__ (app, mntopt):{again}'))
+    twice = MAINTAINED.replace('def __mount__ (app, mntopt):\n', again)
+    launch.write({'serve.py': ONE_APP, 'myapp/__init__.py': twice})
     server = launch.execute('--port', '0')
     assert server.wait() != 0
     assert 'maintain_num_nodes' in server.output()

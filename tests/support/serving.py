@@ -1,7 +1,8 @@
 """An app, served in this process by either engine: the body of a test runs on both (fixture `client_for`).
 
 `Direct` is the real engine (`engine.direct`) on a loopback port, its event loop in a thread; the other is
-`engine.asgi` with what `build` gives, called without sockets. `ask` talks to `Direct` in bytes, for what no client would send.
+`engine.asgi` with what `build` gives, called without sockets. `ask` talks to `Direct` in bytes, for what no
+client would send.
 """
 
 from __future__ import annotations
