@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from email.message import Message
 from pathlib import Path
 from typing import IO
 
@@ -146,26 +147,35 @@ def stop(server: subprocess.Popen[bytes]) -> None:
     server.wait(STOP_DEADLINE)
 
 
-def get(port: int, path: str) -> tuple[int, str, bytes]:
-    """Status, content type and body of one request."""
+def get(port: int, path: str, cookies: str = '') -> tuple[int, Message, bytes]:
+    """Status, header fields and body of one request."""
     connection = http.client.HTTPConnection('127.0.0.1', port, timeout=5)
     try:
-        connection.request('GET', path)
+        connection.request('GET', path, headers={'Cookie': cookies} if cookies else {})
         response = connection.getresponse()
-        return response.status, response.getheader('Content-Type', ''), response.read()
+        return response.status, response.headers, response.read()
     finally:
         connection.close()
+
+
+def sign_in(workload: Workload, port: int) -> str:
+    """The Cookie field that the workload's requests carry."""
+    if workload.sign_in is None:
+        return ''
+    _, headers, _ = get(port, workload.sign_in)
+    return '; '.join(field.partition(';')[0] for field in headers.get_all('Set-Cookie', []))
 
 
 # -- one measurement -------------------------------------------------------------------------------
 
 
-def check(workload: Workload, port: int) -> None:
+def check(workload: Workload, port: int, cookies: str) -> None:
     """Failure unless the server answers what the workload expects (JSON may be spaced as it likes)."""
     try:
-        status, content_type, body = get(port, workload.path)
+        status, headers, body = get(port, workload.path, cookies)
     except (OSError, http.client.HTTPException) as error:
         raise Failure(f'no answer to {workload.path}: {error!r}')
+    content_type = headers.get('Content-Type', '')
     if isinstance(workload.expected, str):
         media, same = 'text/html', body == workload.expected.encode()
     else:
@@ -181,7 +191,7 @@ def same_json(body: bytes, expected: object) -> bool:
         return False
 
 
-def run_wrk(port: int, path: str, connections: int, seconds: int) -> Sample:
+def run_wrk(port: int, path: str, cookies: str, connections: int, seconds: int) -> Sample:
     """Load one server for so many seconds; Failure when wrk itself gives up."""
     command = [
         'wrk',
@@ -189,6 +199,7 @@ def run_wrk(port: int, path: str, connections: int, seconds: int) -> Sample:
         f'-c{connections}',
         f'-d{seconds}s',
         '--latency',
+        *(('-H', f'Cookie: {cookies}') if cookies else ()),
         f'http://127.0.0.1:{port}{path}',
     ]
     try:
@@ -202,11 +213,12 @@ def run_wrk(port: int, path: str, connections: int, seconds: int) -> Sample:
 
 def measure(workload: Workload, port: int, connections: int, seconds: int) -> Sample:
     """A sample that counts, or Failure."""
-    check(workload, port)
-    run_wrk(port, workload.path, connections, WARM_UP)
-    sample = run_wrk(port, workload.path, connections, seconds)
+    cookies = sign_in(workload, port)
+    check(workload, port, cookies)
+    run_wrk(port, workload.path, cookies, connections, WARM_UP)
+    sample = run_wrk(port, workload.path, cookies, connections, seconds)
     if not sample.problem:
-        check(workload, port)
+        check(workload, port, cookies)
     return sample
 
 

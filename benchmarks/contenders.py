@@ -36,6 +36,8 @@ class Workload:
     connections: int | None = None
     #: Contenders that the table shows ratios to.
     bases: tuple[str, ...] = ()
+    #: A GET of this path sets the cookies with which `path` is asked for.
+    sign_in: str | None = None
 
 
 def _uvicorn(app: str) -> tuple[str, ...]:
@@ -76,10 +78,28 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender('fastapi-async', 'peers', _uvicorn('hello_fastapi:coroutine')),
     Contender('fastapi-def', 'peers', _uvicorn('hello_fastapi:plain')),
     Contender('flask-gunicorn', 'peers', _GUNICORN),
+    Contender('atila-page', 'apps', ('python', 'atila_page.py')),
+    Contender('fastapi-page', 'peers', _uvicorn('page_fastapi:app')),
 )
 
-_ALL = tuple(contender.name for contender in CONTENDERS)
+_ALL = tuple(contender.name for contender in CONTENDERS if not contender.name.endswith('-page'))
 _BASES = ('asgi-granian', 'asgi-granian-rust', 'fastapi-def')
+
+_ROWS = ''.join(
+    f'<tr><td>{number}</td><td>item &lt;{number}&gt;</td><td>{number * 1.5}</td></tr>\n'
+    for number in range(10)
+)
+_PAGE = f"""<!doctype html>
+<html>
+<head><title>Items</title></head>
+<body>
+<h1>Items</h1>
+<p>Signed in as hans. Hans Roh, 30, hans@example.com</p>
+<table>
+{_ROWS}</table>
+<p>Page 2, sorted up.</p>
+</body>
+</html>"""
 
 WORKLOADS: tuple[Workload, ...] = (
     Workload('hello', '"Hello, World"', '/', 'Hello, World', _ALL, bases=_BASES),
@@ -92,5 +112,14 @@ WORKLOADS: tuple[Workload, ...] = (
         ('atila', 'atila-log', *_BASES),
         connections=1,
         bases=_BASES,
+    ),
+    Workload(
+        'page',
+        'A session read, five inspected parameters, a rendered template',
+        '/page?name=Hans+Roh&age=30&email=hans%40example.com&page=2&sort=up',
+        _PAGE,
+        ('atila-page', 'fastapi-page'),
+        bases=('fastapi-page',),
+        sign_in='/',
     ),
 )

@@ -19,9 +19,9 @@ ClientFor = Callable[..., Client]
 #: WAS-01 to WAS-05, as far as they need neither Tasks, websockets nor the rooms of authentication.
 MEMBERS = (
     'request app apps g env cookie response API Fault Error render render_or_API File Static Media '
-    'MountedFile Mounted redirect setlu getlu urlfor ab urlpatch partial baseurl basepath urlspec static '
-    'media pipe log traceback tempfile flashfile gentemp push broadcast emit get_lock txnid timestamp uniqid status restart '
-    'shutdown user'
+    'MountedFile Mounted redirect setlu getlu urlfor ab urlpatch partial baseurl basepath urlspec '
+    'static media pipe log traceback tempfile flashfile gentemp push broadcast emit get_lock txnid '
+    'timestamp uniqid status restart shutdown user'
 )
 
 

@@ -194,7 +194,7 @@ def test_A_20_handler_of_a_custom_event(launch: Launcher) -> None:
 
 
 def test_A_21_emit(launch: Launcher) -> None:
-    """Seed 342-347, SPEC EV-02: as the seed writes it the handler fails for want of `detail`: that is logged."""
+    """Seed 342-347, SPEC EV-02: as the seed writes it, the handler fails and that is logged."""
     client = launch(EVENTS)
     for number in (1, 2):
         answer = client.get('/make_event')
@@ -393,8 +393,9 @@ def test_A_26_names_of_jobs_are_unique(launch: Launcher) -> None:
         @app.maintain
         def maintain_num_nodes (was, now, count):
             pass
+
     """
-    twice = MAINTAINED.replace('def __mount__ (app, mntopt):\n', again)
+    twice = MAINTAINED.replace('def __mount__ (app, mntopt):\n', again.rstrip(' '))
     launch.write({'serve.py': ONE_APP, 'myapp/__init__.py': twice})
     server = launch.execute('--port', '0')
     assert server.wait() != 0
@@ -404,7 +405,7 @@ def test_A_26_names_of_jobs_are_unique(launch: Launcher) -> None:
 
 @pytest.mark.parametrize('order', [(TFSERVER_AT, MYAPP_AT), (MYAPP_AT, TFSERVER_AT)])
 def test_A_28_events_of_another_app(launch: Launcher, order: tuple[str, str]) -> None:
-    """Seed 429-433, SPEC MA-01: the subscriber gets them with its own `was`, in whatever order it is mounted."""
+    """Seed 429-433, SPEC MA-01: the subscriber gets them with its own `was`, whichever is mounted first."""
     client = launch({**SEVERAL, 'serve.py': two_apps(*order)})
     assert client.get('/tf/reload').text == 'reloaded'
     output = client.output()
