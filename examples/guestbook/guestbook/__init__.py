@@ -5,9 +5,7 @@ import os
 import skitai
 from atila import Atila
 
-from . import services, storage
-
-MEGABYTE = 1 << 20
+from . import pictures, services, storage
 
 
 def __config__(pref):
@@ -18,8 +16,9 @@ def __config__(pref):
     pref.session_timeout = 30 * 24 * 3600
     pref.set_static('/static')
     pref.set_media('/media', storage.pictures(data))
-    # A form with a picture has to fit; a larger one is refused with 413 before it is read.
-    pref.config.MAX_UPLOAD_SIZE = 2 * MEGABYTE
+    # A larger body is refused with the server's own 413, before it is read. What is only a little above
+    # the limit of a picture arrives, so that the form can be shown again.
+    pref.config.MAX_UPLOAD_SIZE = 4 * pictures.MAX_SIZE
 
 
 def __app__():

@@ -8,6 +8,9 @@ taken.
 import os
 import secrets
 
+#: The largest picture, in bytes.
+MAX_SIZE = 2 << 20
+
 #: Extension -> what a file of that type begins with (None: any byte).
 SIGNATURES = {
     '.png': b'\x89PNG\r\n\x1a\n',

@@ -111,5 +111,4 @@ class MessageBox:
 def _matches(message: Message, key: str, val: Any) -> bool:
     if val is None:
         return message[1] == key
-    extra = message[5]
-    return key in extra and bool(extra[key] == val)
+    return bool(message[5].get(key) == val)

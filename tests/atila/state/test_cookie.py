@@ -480,13 +480,26 @@ def test_a_kept_jar_does_not_bring_back_what_was_rolled_back(client_for: Make) -
     @app.error_handler(500, '*')
     def handler(was, error):
         kept[0]['other'] = '2'
-        was.cookie['page'] = 'seen'
-        return ','.join(was.cookie)
+        return f'page {len(was.cookie)}'
 
     response = client_for(app).get('/')
-    assert response.status_code == 500
-    assert response.text == 'page'
-    assert not any('secret' in field or 'other' in field for field in set_cookies(response))
+    assert (response.status_code, response.text) == (500, 'page 0')
+    assert set_cookies(response) == []
+
+
+def test_a_change_in_the_teardown_hook_is_too_late(
+    client_for: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RC-04: the cookies were written before it."""
+    app = app_of(step=lambda was: was.cookie.set('a', '1'))
+
+    @app.teardown_request
+    def teardown(was):
+        was.cookie['b'] = '2'
+
+    response = client_for(app).get('/step')
+    assert [field.partition(';')[0] for field in set_cookies(response)] == ['a=1']
+    assert caplog.text.count('after the answer had begun') == 1
 
 
 # -- the parser ------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ def __mount__(app):
         was.request.g.db.close()
 
     @app.error_handler(400)
-    def bad_request(was, error):
+    @app.error_handler(413)
+    def refused(was, error):
         """A form that was refused is shown again, with what is wrong and what had been typed."""
         form_page = was.request.routable.get('options', {}).get('form_page')
         if form_page is None:

@@ -52,6 +52,8 @@ def __mount__(app):
             raise was.Error('400 Bad Request', 'Please write something')
         name = None
         if picture is not None:
+            if picture.size > pictures.MAX_SIZE:
+                raise was.Error('413 Content Too Large', 'A picture may have 2 MB at most')
             name = pictures.keep(picture, app.config.MEDIA_ROOT)
             if name is None:
                 raise was.Error('400 Bad Request', 'A picture is a PNG, JPEG, GIF or WebP file')
