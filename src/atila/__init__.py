@@ -13,5 +13,6 @@ from skitai import preference
 
 from .app import Atila, load
 from .errors import HTTPError
+from .upload import UploadedFile
 
-__all__ = ['Atila', 'HTTPError', 'load', 'preference']
+__all__ = ['Atila', 'HTTPError', 'UploadedFile', 'load', 'preference']

@@ -240,6 +240,7 @@ class Registration:
 
         `was` is passed to it if that is its first parameter.
         """
+        _check_name('template_global', name)
 
         def decorate(function: Function) -> Function:
             self.templates.add_global(name, function)
@@ -249,12 +250,18 @@ class Registration:
 
     def template_filter(self, name: str) -> Callable[[Function], Function]:
         """Make the decorated function a filter in templates (SPEC TE-07)."""
+        _check_name('template_filter', name)
 
         def decorate(function: Function) -> Function:
             self.templates.add_filter(name, function)
             return function
 
         return decorate
+
+
+def _check_name(decorator: str, name: Any) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"give the name: @app.{decorator} ('name')")
 
 
 def _then(function: Function, action: Callable[[], None]) -> Function:

@@ -25,7 +25,7 @@ HeadersLike = Mapping[str, Any] | Iterable[tuple[str, Any]] | None
 class Response:
     """Names are case-insensitive. CR, LF and other control characters in a value are a ValueError."""
 
-    __slots__ = ('ending', 'fields', 'jar', 'reason', 'status_code', 'was')
+    __slots__ = ('committed', 'ending', 'fields', 'jar', 'reason', 'status_code', 'was')
 
     def __init__(self, was: Was) -> None:
         self.was = was
@@ -33,6 +33,8 @@ class Response:
         self.reason = 'OK'
         #: Encoded and checked, in order.
         self.fields: list[tuple[bytes, bytes]] = []
+        #: The fields are taken: what changes now is too late.
+        self.committed = False
         #: Cookies to be set, if this answer is the one that is sent.
         self.jar: Cookies | None = None
         #: What waits for the request's end (`cycle.Cycle.teardown`).
@@ -125,6 +127,7 @@ class Response:
 
     def commit(self) -> list[tuple[bytes, bytes]]:
         """The header fields as they are sent, with the cookies that were changed. Called once."""
+        self.committed = True
         jar, self.jar = self.jar, None
         if jar is not None:
             self.fields.extend(jar.commit())

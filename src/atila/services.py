@@ -20,7 +20,7 @@ from skitai.exchange import Exchange, Handler
 
 from . import bodies, contents
 from .decorators import Peeled, is_async
-from .errors import HTTPError, fail
+from .errors import HTTPError, fail, fail_later
 from .parameters import Signature
 from .routing import Rule
 from .was import Was
@@ -161,8 +161,7 @@ class Endpoint:
         try:
             arguments = self.arguments(was)
         except BaseException as error:
-            # User code may answer errors (SPEC ER-03): not on a thread that must not block.
-            exchange.on_service_thread(lambda error=error: fail(was, error))  # type: ignore[misc]
+            fail_later(was, error)
             return
         exchange.run_coroutine(self._await(was, arguments))
 

@@ -155,6 +155,7 @@ class Was:
         """`was.API` for clients that accept application/json, for others the template (SPEC RS-15)."""
         assert values is None or not named, 'was.render_or_API takes a dict or keywords, not both'
         given = named if values is None else values
+        self.response.add_header('Vary', 'Accept')
         if accepts(self.exchange.header(b'accept'), b'application/json'):
             return contents.API(given)
         return self.app.templates.render(self, template, given)

@@ -27,8 +27,8 @@ class Handler(Protocol):
 
     `on_loop`: the call returns at once and is made where the request arrived, without waiting for a
     service thread. `body_limit`: the largest body in bytes that is read before the call (a larger one
-    gets 413 before a byte of it is read), see `BodyHandler`; None leaves the body unread. The call is made in a context
-    (`contextvars`) of its own.
+    gets 413 before a byte of it is read), see `BodyHandler`; None leaves the body unread. The call is made
+    in a context (`contextvars`) of its own.
     """
 
     on_loop: bool

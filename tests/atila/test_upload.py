@@ -645,8 +645,11 @@ def test_a_client_that_leaves_a_coroutine(direct_for: Callable[..., Direct], tem
 
 
 @pytest.mark.parametrize('end', ['disconnect', 'silence', 'too much'])
-def test_uploads_that_end_half_way_on_any_asgi_server(temp_dir: Path, end: str) -> None:
+def test_uploads_that_end_half_way_on_any_asgi_server(
+    temp_dir: Path, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """FU-06, FU-07."""
+    monkeypatch.setattr('skitai.engine.asgi.LINGER_SECONDS', 0.1)
     table, made, mounts = build(serving(lambda was, file: ''), network_timeout=1.0, max_upload_size=6 * MB)
     application = AsgiEngine(table, made)
     statuses = []
@@ -809,11 +812,6 @@ SERVE = """
     def upload (was, file, note):
         path = file.save (os.path.dirname (__file__), name = 'saved.bin')
         return was.API (size = file.size, path = path, note = note, rss = memory ('VmHWM:'))
-
-    @app.route ('/hold', methods = ['POST'])
-    def hold (was, file):
-        was.app.config
-        return ''
 
     if __name__ == '__main__':
         skitai.set_max_upload_size (400 << 20)

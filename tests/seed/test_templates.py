@@ -251,7 +251,6 @@ def test_A_130_template_expressions(client: ServerClient) -> None:
     first = page(visitor, '/129')
     assert 'choices item N/A.' in first
     assert 'hansroh' not in first
-    assert 'None' not in first
     assert link in first
     visitor.get('/129/login')
     assert 'hansroh choices item 3.' in page(visitor, '/129?choice=3')
@@ -280,7 +279,7 @@ def test_A_135_error_templates(failing: ServerClient) -> None:
     answer = failing.get('/refuses', headers=HTML)
     assert answer.status_code == 400
     assert answer.headers['Content-Type'].startswith('text/html')
-    assert '<h1>40011 Bad Request</h1>' in answer.text or '<h1>400 Bad Request</h1>' in answer.text
+    assert '<h1>400 Bad Request</h1>' in answer.text
     assert '<p>&lt;missing&gt; user ID</p>' in answer.text
     assert re.search(r'<div>URL: \S*/refuses</div>', answer.text)
     assert re.search(r'<div>Time: [^<]*\d{2}:\d{2}:\d{2}[^<]*</div>', answer.text)

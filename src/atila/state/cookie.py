@@ -236,7 +236,8 @@ class Cookies:
         `first`: before other writers. `quiet`: without the warning.
         """
         was = self._was
-        if self._committed or was.exchange.answered or was.request.cookie is not self:
+        sent = was.exchange.answered or (was._response is not None and was._response.committed)
+        if self._committed or sent or was.request.cookie is not self:
             if not (quiet or self._warned):
                 self._warned = True
                 log.warning(

@@ -1,26 +1,33 @@
 """The message box: messages for the client's next pages, sealed in a cookie (SPEC chapter 18).
 
 A message is delivered once, or, with `valid` seconds, with each `get` until it is so old. Messages that are
-sent and read in one request never travel (MB-06).
+sent and read in one request never travel (MB-06). A box that a cookie cannot hold any more loses its oldest
+messages: a client that never reads them must go on being served.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from . import sealing
-from .cookie import Attributes
+from .cookie import MAX_COOKIE, Attributes
 
 if TYPE_CHECKING:
     from ..was import Was
+
+log = logging.getLogger('atila')
 
 COOKIE = 'ATLMBX_'
 PURPOSE = 'message box'
 
 _ATTRIBUTES = Attributes.checked('/', None, False, True, 'Lax')
+
+#: What the sealed text may have, beside the cookie's name and attributes.
+_MAX_TEXT = MAX_COOKIE - 100
 
 #: (message id, category, created in epoch seconds, valid seconds, message, extra)
 Message = tuple[int, str, int, int, Any, dict[str, Any]]
@@ -101,11 +108,14 @@ class MessageBox:
         self._drop_expired()
         if self._messages == self._received:
             return
-        if self._messages:
+        while self._messages:
             text = sealing.seal(_Payload(self._last, self._messages), self._keys, PURPOSE, COOKIE)
-            self._jar.put(COOKIE, text, None, _ATTRIBUTES)
-        else:
-            self._jar.put(COOKIE, '', int(time.time()), _ATTRIBUTES)
+            if len(text) <= _MAX_TEXT or len(self._messages) == 1:
+                self._jar.put(COOKIE, text, None, _ATTRIBUTES)
+                return
+            log.warning('the message box is full: the oldest message, which nobody has read, is dropped')
+            del self._messages[0]
+        self._jar.put(COOKIE, '', int(time.time()), _ATTRIBUTES)
 
 
 def _matches(message: Message, key: str, val: Any) -> bool:

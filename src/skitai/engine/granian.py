@@ -77,8 +77,13 @@ class InlineLoop:
             if member is not None:
                 self._crew.end(member)
 
-    #: Called where an awaitable completes while its callback is being added.
-    call_soon = call_soon_threadsafe
+    def call_soon(self, callback: Callable[..., None], *args: Any, context: Context | None = None) -> None:
+        """Called where an awaitable is found complete while its callback is being added.
+
+        On the adder's thread, in the middle of its work, and that may be the event loop's: which belongs to
+        no crew and must never be put to sleep in one.
+        """
+        callback(*args)
 
 
 class Wake:

@@ -544,6 +544,7 @@ def jar_of(header: bytes | None = None) -> Cookies:
         exchange=SimpleNamespace(header=lambda name: header, answered=False),
         app=SimpleNamespace(point='/'),
         response=SimpleNamespace(jar=None),
+        _response=None,
         request=SimpleNamespace(),
     )
     was.request.cookie = Cookies(was)
@@ -590,3 +591,19 @@ def test_cookies_over_the_wire(direct_for: Callable[..., Direct]) -> None:
         )
     )
     assert answer.body.decode() == '{"answer":{"a":"1","b":"ä","\ufffd":"="}}'
+
+
+def test_change_in_a_teardown_hook_is_too_late_and_logged(
+    client_for: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Atila('app')
+    app.route('/')(lambda was: 'content')
+
+    @app.teardown_request
+    def teardown(was: Any) -> None:
+        was.cookie['late'] = 'yes'
+
+    answer = client_for(app).get('/')
+    assert answer.text == 'content'
+    assert 'set-cookie' not in answer.headers
+    assert 'cookie' in caplog.text

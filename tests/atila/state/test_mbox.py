@@ -292,3 +292,15 @@ def test_messages_of_an_error_are_not_kept(client_for: Make) -> None:
     assert client.get('/fail').status_code == 418
     assert ask(client.clone(), 'get') == []
     assert ask(client, 'get') == [FLASH, ALERT, HANS]
+
+
+def test_full_box_drops_the_oldest(client_for: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """A client that never reads its messages goes on being served."""
+    app = app_of(send=lambda was: was.mbox.send('x' * 500), get=lambda was: was.mbox.get())
+    client = client_for(app)
+    for _ in range(20):
+        last = ask(client, 'send')
+    ids = [message[0] for message in ask(client, 'get')]
+    assert ids == list(range(ids[0], last + 1))
+    assert 3 < len(ids) < 10
+    assert 'the message box is full' in caplog.text

@@ -323,6 +323,17 @@ def test_what_was_empty_and_is_empty_is_not_written(client_for: Make) -> None:
     assert [fields_of(client, name) for name in ('step', 'clear', 'logout')] == [[], [], []]
 
 
+def test_removing_what_is_not_there_is_no_change(client_for: Make) -> None:
+    """SS-04: neither is clearing an empty session."""
+    client = client_for(
+        app_of(login=login, logout=logout, clear=clear, other=lambda was: was.session.remove('other'))
+    )
+    ask(client, 'login')
+    assert fields_of(client, 'other') == []
+    ask(client, 'logout')
+    assert fields_of(client, 'clear') == []
+
+
 def test_an_impending_session_is_extended_by_reading(client_for: Make, clock: Clock) -> None:
     """SS-04, SS-08: with a fifth of it left."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from skitai.engine.crew import AT_EASE, Crew
+from skitai.engine.granian import InlineLoop
 
 DEADLINE = 20.0
 
@@ -113,3 +114,13 @@ def test_threads_that_end_are_not_counted() -> None:
     gc.collect()
     wait_until(lambda: crew.awake == 0)
     crew.stop()
+
+
+def test_completion_on_the_adders_thread_joins_nobody() -> None:
+    """The event loop's thread may be the adder: put to sleep in the crew, it would serve nobody any more."""
+    crew, called = Crew(), []
+    loop = InlineLoop(crew)
+    loop.call_soon(called.append, 'once', context=None)
+    assert called == ['once']
+    assert crew.awake == 0
+    assert not hasattr(crew.here, 'member')

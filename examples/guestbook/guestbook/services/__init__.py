@@ -44,7 +44,7 @@ def __mount__(app):
 
     @app.maintain(60, once='host')
     def remove_orphans(was, now, count):
-        """At the start and then every hour: pictures whose entry could not be kept."""
+        """A minute after the start, then every hour: pictures whose entry could not be kept."""
         with closing(storage.connect(app.config.DATA)) as db:
             removed = pictures.remove_orphans(app.config.MEDIA_ROOT, storage.pictures_in_use(db), now)
         if removed:
