@@ -704,3 +704,39 @@ def test_any_accept_and_range_give_an_answer(
 
     check()
     assert not caplog.records
+
+
+def test_asynchronous_streams_are_whole_under_load(
+    direct_for: Callable[..., Direct], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A service's coroutine and its stream's are two; the client's going is watched for once."""
+    app = Atila('app')
+
+    @app.route('/')
+    async def service(was: Any) -> Any:
+        async def parts() -> AsyncIterator[str]:
+            yield 'a'
+            await asyncio.sleep(0)
+            yield 'b'
+
+        return parts()
+
+    engine = direct_for(app)
+    done = threading.Event()
+
+    def burn() -> None:
+        while not done.is_set():
+            sum(range(1000))
+
+    burners = [threading.Thread(target=burn) for _ in range(2)]
+    for burner in burners:
+        burner.start()
+    try:
+        with requests.Session() as session:
+            for _ in range(60):
+                assert session.get(f'http://127.0.0.1:{engine.port}/', timeout=20).text == 'ab'
+    finally:
+        done.set()
+        for burner in burners:
+            burner.join()
+    assert 'failed' not in caplog.text

@@ -253,6 +253,58 @@ def test_A_22_before_mount(launch: Launcher) -> None:
         assert f'models loaded by {pid}' in output
 
 
+def test_A_22_all_events_of_a_life(launch: Launcher) -> None:
+    """Seed 348-356, SPEC EV-03, LC-09, ST-13: at start, at a reload, at shutdown."""
+    package = """
+        import os
+        from atila import Atila
+
+        def __app__ ():
+            return Atila (__name__)
+
+        def __setup__ (app, mntopt):
+            def say (event):
+                @app.on (event)
+                def handler (was):
+                    print ('life', os.getpid (), event)
+
+            for event in (
+                'before_mount', 'mounted', 'before_reload', 'reloaded', 'mounted_or_reloaded',
+                'before_umount', 'umounted'
+            ):
+                say (event)
+
+        def __mount__ (app, mntopt):
+            @app.route ('/')
+            def index (was):
+                return 'old'
+    """
+
+    def lives(client: ServerClient) -> list[list[str]]:
+        """What each worker has said, in the order of their first words."""
+        found: dict[str, list[str]] = {}
+        for line in client.output().splitlines():
+            if line.startswith('life '):
+                _, pid, event = line.split()
+                found.setdefault(pid, []).append(event)
+        return list(found.values())
+
+    started, ended = ['before_mount', 'mounted', 'mounted_or_reloaded'], ['before_umount', 'umounted']
+    client = launch({'serve.py': ONE_APP, 'myapp/__init__.py': package})
+    assert client.get('/').text == 'old'
+    assert lives(client) == [started]
+    client.stop()
+    assert lives(client) == [started + ended]
+
+    client = launch({'serve.py': ONE_APP, 'myapp/__init__.py': package}, devel=True)
+    assert client.get('/').text == 'old'
+    launch.write({'myapp/__init__.py': package.replace("'old'", "'new'")})
+    wait_for(lambda: client.get('/').text == 'new', 'the changed page')
+    client.stop()
+    reloaded = ['before_mount', 'mounted', 'reloaded', 'mounted_or_reloaded']
+    assert lives(client) == [[*started, 'before_reload', *ended], reloaded + ended]
+
+
 def read(client: ServerClient, expected: Mapping[str, str]) -> None:
     found = {path: client.get(path) for path in expected}
     assert {path: answer.text for path, answer in found.items()} == dict(expected)

@@ -139,13 +139,16 @@ OPERATORS = [
 EXAMPLES = [
     *KEYWORDS,
     *(
-        Example(f'value__{name} = {condition}', [(f'value={good}', {'value': good})], [(f'value={bad}', words)])
+        Example(
+            f'value__{name} = {condition}', [(f'value={good}', {'value': good})], [(f'value={bad}', words)]
+        )
         for name, condition, good, bad, words in OPERATORS
     ),
 ]
 
 
 def inspected(number: int, example: Example) -> str:
+    """The service of an example, for `__mount__`."""
     return f"""
         @app.route ('/63/{number}')
         @app.inspect (
@@ -156,10 +159,7 @@ def inspected(number: int, example: Example) -> str:
     """
 
 
-SERVE = (
-    """
-    import re
-    from datetime import datetime as dt
+SERVE = """
     import skitai
     import myapp
 
@@ -167,8 +167,10 @@ SERVE = (
         with skitai.preference () as pref:
             skitai.mount ('/', myapp, pref)
         skitai.run (port = 5000)
-    """,
-    """
+"""
+
+#: Lines 758-771; the services of the examples and of the uploads come behind.
+PACKAGE = """
     import re
     from datetime import datetime as dt
     import skitai
@@ -204,8 +206,7 @@ SERVE = (
         )
         def lists (was, **args):
             return was.API (args)
-    """,
-)
+"""
 
 #: Lines 806-818; a directory of the test's in place of /var/tmp/upload.
 UPLOADS = """
@@ -225,8 +226,8 @@ UPLOADS = """
         def members (was, file):
             assert open (file.path, 'rb').read () == file.read ()
             return was.API (
-                path = file.path, name = file.name, size = file.size, mimetype = file.mimetype, ext = file.ext,
-                content = file.read ().decode ()
+                path = file.path, name = file.name, size = file.size, mimetype = file.mimetype,
+                ext = file.ext, content = file.read ().decode ()
             )
 
         @app.route ("/move", methods = ['POST'])
@@ -259,13 +260,8 @@ UPLOADS = """
 """
 
 FILES = {
-    'serve.py': SERVE[0],
-    'myapp/__init__.py': SERVE[1]
-    + ''.join(
-        '\n'.join(line[4:] if line.startswith('    ') else line for line in text.splitlines()) + '\n'
-        for text in [inspected(n, e).replace('\n    ', '\n        ') for n, e in enumerate(EXAMPLES)]
-    )
-    + UPLOADS,
+    'serve.py': SERVE,
+    'myapp/__init__.py': PACKAGE + ''.join(map(inspected, range(len(EXAMPLES)), EXAMPLES)) + UPLOADS,
     'myapp/templates/profile.j2': '{{ {"id": context.id, "detail": context.detail} | tojson }}',
     'upload/.keep': '',
 }
@@ -339,7 +335,9 @@ def test_A_63_keyword_examples(client: ServerClient, number: int) -> None:
     def ask(given: Any) -> Any:
         if isinstance(given, dict):
             return client.post(f'/63/{number}', json=given)
-        return client.get(f'/63/{number}', params=dict(item.split('=', 1) for item in given.split('&') if item))
+        return client.get(
+            f'/63/{number}', params=dict(item.split('=', 1) for item in given.split('&') if item)
+        )
 
     for given, expected in EXAMPLES[number].good:
         answer = ask(given)

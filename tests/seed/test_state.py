@@ -160,7 +160,7 @@ MYAPP = """
 
         @app.route ("/short")
         def short (was):
-            was.mbox.send ("kept a second", "alram", valid = 1)
+            was.mbox.send ("kept for two seconds", "alram", valid = 2)
             return ''
 
         @app.route ("/news")
@@ -239,11 +239,11 @@ USUAL = {'path': '/shop', 'httponly': '', 'samesite': 'Lax'}
 # -- cookies ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('path', ['/shop/set', '/shop/item'])
-def test_A_66_cookie(client: ServerClient, path: str) -> None:
+@pytest.mark.parametrize(('path', 'text'), [('/shop/set', 'hansroh'), ('/shop/item', 'True')])
+def test_A_66_cookie(client: ServerClient, path: str, text: str) -> None:
     """Seed 838-841, SPEC CK-01 to CK-03: set once, at the app's mount point, read by the next request."""
     first = client.get(path)
-    assert first.text in ('hansroh', 'True')
+    assert first.text == text
     assert sent(first) == {'user_id': ('hansroh', USUAL)}
     assert sent(client.get(path)) == {}
     assert client.get('/shop/all').data == {'user_id': 'hansroh'}
@@ -302,7 +302,7 @@ def test_A_68_securekey(client: ServerClient) -> None:
         'session_timeout': 1200,
     }
     assert client.get('/shop/session').status_code == 500
-    assert 'ecret key is not configured' in client.output()
+    client.wait_for_output('ecret key is not configured')
 
 
 def test_A_69_session(client: ServerClient, server: ServerClient) -> None:
@@ -384,7 +384,7 @@ def test_A_70_options_as_documented(client: ServerClient) -> None:
     del attributes['expires']
     assert attributes == {'path': '/named', 'secure': '', 'samesite': 'Lax'}
     assert client.get('/named/wrong').status_code == 500
-    assert 'AssertionError' in client.output()
+    client.wait_for_output('AssertionError')
 
 
 # -- messages --------------------------------------------------------------------------------------
@@ -416,12 +416,16 @@ def test_A_72_flash_once_alarm_for_a_while(client: ServerClient) -> None:
 
 
 def test_A_72_alarm_ends(client: ServerClient) -> None:
-    """Seed 886, with a second in place of sixty."""
+    """Seed 886, with two seconds in place of sixty."""
     began = time.time()
     client.get('/short')
-    if 'kept a second' not in client.get('/showmsg?name=x').text:
-        assert time.time() - began >= 1
-    wait_for(lambda: 'kept a second' not in client.get('/showmsg?name=x').text, 'the end of the message', 5)
+
+    def shown() -> bool:
+        return 'kept for two seconds' in client.get('/showmsg?name=x').text
+
+    assert shown() or time.time() - began > 1  # on a very busy machine
+    wait_for(lambda: not shown(), 'the end of the message', 5)
+    assert time.time() - began > 1  # its age counts in whole seconds
 
 
 def test_A_72_template_as_written(client: ServerClient) -> None:

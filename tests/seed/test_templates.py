@@ -289,9 +289,9 @@ def test_A_135_error_templates(failing: ServerClient) -> None:
     assert '<h1>500 ' in fails.text
     assert 'secret' not in fails.text
 
-    post = failing.request('PUT', '/refuses', headers=HTML)
-    assert post.status_code == 405
-    assert '<h1>405 Method Not Allowed</h1>' in post.text
+    put = failing.put('/refuses', headers=HTML)
+    assert put.status_code == 405
+    assert '<h1>405 Method Not Allowed</h1>' in put.text
 
     for path in ('/nowhere', '/absent'):
         answer = failing.get(path, headers=HTML)

@@ -66,6 +66,15 @@ PIPES = {
             def index5 (was):
                 return was.pipe ('sub.pages.toc', chapter = 5)
 
+            @app.route ("/guarded")
+            @app.testpass_required (lambda was: False)
+            def guarded (was):
+                return 'behind a guard'
+
+            @app.route ("/around")
+            def around (was):
+                return was.pipe (guarded)
+
             @app.route ("/unknown")
             def unknown (was):
                 try:
@@ -214,6 +223,8 @@ def test_A_73_pipe(pipes: ServerClient) -> None:
     assert pipes.get('/5').text == 'Page tOC Chapter 5'
     assert pipes.get('/1?offset=4').data == {'result': 4}
     assert pipes.get('/1?offset=t').status_code == 400
+    assert pipes.get('/guarded').status_code == 403
+    assert pipes.get('/around').text == 'behind a guard'
     assert 'sub.pages.nothing' in pipes.get('/unknown').text
 
 

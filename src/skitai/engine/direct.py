@@ -184,8 +184,10 @@ class DirectExchange(Exchange):
         task = loop.create_task(self._guarded(coroutine), context=Context())
         self.engine.tasks.add(task)
         task.add_done_callback(self.engine.tasks.discard)
+        watched = hasattr(self, '_task')
         self._task = task
-        if watch:  # else the coroutine receives the body itself
+        # One receive at a time: Granian answers a second one with a disconnect that is none.
+        if watch and not watched:  # else the coroutine receives the body itself
             self.when_gone(self._client_gone)
 
     async def _guarded(self, coroutine: Coroutine[Any, Any, None]) -> None:
