@@ -30,6 +30,7 @@ from jinja2.ext import Extension
 from jinja2.loaders import split_template_path
 from jinja2.runtime import Context
 from jinja2.utils import import_string, missing
+from markupsafe import escape
 
 from skitai.context import CurrentWas
 
@@ -294,12 +295,35 @@ class _GlobalWas(CurrentWas):
         return super().__bool__()
 
 
+_needs_escaping = re.compile('[&<>"\']').search
+#: Longer text is left to MarkupSafe, whose search is the faster one there.
+_SHORT = 100
+
+
+def _escaped(value: Any) -> Any:
+    """What MarkupSafe's `escape` gives, as far as output goes: most values of a page need none.
+
+    It makes a `Markup` of each, which is what it costs; the parts of a page are joined as they are.
+    """
+    kind = type(value)
+    if kind is str:
+        return value if len(value) < _SHORT and _needs_escaping(value) is None else escape(value)
+    return str(value) if kind is int or kind is float else escape(value)
+
+
 class _Template(jinja2.Template):
     """A compiled template."""
 
     _module: Any
     #: Its top level, imported, asks for the request.
     _bound = False
+
+    @classmethod
+    def from_code(cls, environment: jinja2.Environment, code: Any, *args: Any, **values: Any) -> Any:
+        """The template of compiled code, which escapes by a shorter way."""
+        template = super().from_code(environment, code, *args, **values)
+        template.root_render_func.__globals__['escape'] = _escaped
+        return template
 
     def fill(self, was: Was, values: dict[str, Any]) -> str:
         """`render` without Jinja's detours: its copying of the globals is what costs in a small template."""
@@ -335,9 +359,25 @@ class _Template(jinja2.Template):
         return self.make_module()
 
 
+#: What `x.name` means for a dict `x` before its items are looked at.
+_DICT_ATTRIBUTES = frozenset(dir(dict))
+
+
 class _Environment(jinja2.Environment):
     context_class = _Context
     template_class = _Template
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """`obj.attribute` in a template: the attribute, else the item.
+
+        Rows of data are dicts mostly: for them the failing look for an attribute, an exception, is left out.
+        """
+        if type(obj) is dict and attribute not in _DICT_ATTRIBUTES:
+            try:
+                return obj[attribute]
+            except KeyError:
+                return self.undefined(obj=obj, name=attribute)
+        return super().getattr(obj, attribute)
 
 
 class _Loader(jinja2.BaseLoader):

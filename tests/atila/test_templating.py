@@ -5,6 +5,7 @@ Acceptance rows A-09, A-52, A-60, A-105, A-106, A-129 to A-133 and A-135 are the
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import threading
@@ -24,7 +25,7 @@ from serving import DEADLINE
 import atila
 import skitai
 from atila import Atila
-from atila.templating import minifier, strip
+from atila.templating import Templates, minifier, strip
 from atila.was import OffRequest
 from skitai.testing import Client, ServerClient
 
@@ -1123,3 +1124,26 @@ def test_stripping_removes_nothing_but_blanks(html: str) -> None:
     assert strip(stripped) == stripped
     if not re.search('<(pre|textarea|script)', html):
         assert stripped == re.sub(r'(?m)^[ \t]+', '', html)
+
+
+@given(st.one_of(st.text(), st.text('&<>"\' a'), st.integers(), st.floats(), st.booleans(), st.none()))
+def test_values_are_escaped_as_markupsafe_does(value: Any) -> None:
+    """TE-04: our shorter way, and Markup that is safe already."""
+    templates = _templates()
+    template = templates.environment.from_string('{{ value }}|{{ safe }}')
+    assert template.render(value=value, safe=Markup('<b>')) == f'{escape(value)}|<b>'
+
+
+@functools.cache
+def _templates() -> Templates:
+    return Atila('app').templates
+
+
+def test_items_of_dicts_by_attribute() -> None:
+    """`x.name` is the attribute, else the item: also where the item has the name of a dict's method."""
+    render = _templates().environment.from_string('{{ x.a }}|{{ x.b }}|{{ x.items is callable }}|{{ y.a }}')
+    assert render.render(x={'a': 1, 'items': 2}, y=Row(a=3)) == '1||True|3'
+
+
+class Row(dict[str, Any]):
+    """A dict of a kind of its own."""

@@ -10,6 +10,7 @@ commit calls first (SPEC RC-07). It is the request's own, touched by the thread 
 from __future__ import annotations
 
 import datetime
+import functools
 import logging
 import math
 import re
@@ -68,9 +69,10 @@ class Attributes:
     path: str
     rest: str
 
-    @classmethod
+    @staticmethod
+    @functools.lru_cache(256)
     def checked(
-        cls, path: str, domain: str | None, secure: bool, http_only: bool, same_site: str | None
+        path: str, domain: str | None, secure: bool, http_only: bool, same_site: str | None
     ) -> Attributes:
         """ValueError for what would not be a valid attribute, or would break the field."""
         if not path.startswith('/') or _CONTROLS.search(path):
@@ -91,7 +93,7 @@ class Attributes:
             rest += '; HttpOnly'
         if site is not None:
             rest += f'; SameSite={site}'
-        return cls(quote(path, safe="/~!$&'()*+,=:@%"), rest)
+        return Attributes(quote(path, safe="/~!$&'()*+,=:@%"), rest)
 
     def render(self, name: str, value: str, until: float | None) -> bytes:
         """The value of a Set-Cookie field. `until`: epoch seconds, None for the browser's session."""
