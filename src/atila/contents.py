@@ -162,8 +162,12 @@ def send(was: Was, content: Any) -> None:
         if kind is str:
             content_type, body = _HTML_FIELD, content.encode()
         elif kind is API:
-            found, body = content.encode(was)
-            content_type = _JSON_FIELD if found is _JSON else (b'content-type', found)
+            accept = was.exchange.fields.get(b'accept')
+            if accept is None or b'xml' not in accept:
+                content_type, body = _JSON_FIELD, was.app.encode_json(content.data)
+            else:
+                found, body = content.encode(was)
+                content_type = (b'content-type', found)
         else:
             _send_any(was, kind, content)
             return
