@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,15 +21,20 @@ from skitai.preference import AttributeDict, Preference, default_config
 from skitai.stores import Store
 
 from . import hooks, jsons
-from .cycle import Surrounded
+from .cycle import Door, Surrounded
 from .errors import parse_status
 from .registration import Registration
-from .routing import BadSegment, Router, Rule
+from .routing import BadSegment, Resource, Router, Rule
+from .security import headers as security_headers
+from .security.cors import Cors, OptionsAnswer
 from .services import Endpoint, Refusal
 from .templating import minifier
 
 if TYPE_CHECKING:
+    from skitai.exchange import RawHeaders
     from skitai.mounting import MountContext
+
+    from .was import Was
 
 log = logging.getLogger('atila')
 
@@ -57,6 +63,7 @@ class Atila(Registration):
         self.access_control_allow_origin: list[str] | None = None
         self.access_control_max_age = 0
         self.authenticate: str | None = None
+        self.security_headers: bool | dict[str, str | None] = False
         self.realm = 'App'
         self.users: Any = {}
 
@@ -77,8 +84,10 @@ class Atila(Registration):
         self._unrouted: list[tuple[str, Refusal]] = []
         self._context: MountContext | None = None
         self._minify: Callable[[str], str] | None = None
+        self._secure: security_headers.SecurityHeaders | None = None
         self._serves = False
         self._not_found = Refusal(self, '404 Not Found')
+        self._foreign = Refusal(self, '403 Forbidden', 'this origin may not use the service')
 
     def __repr__(self) -> str:
         return f'<Atila {self.name}>'
@@ -230,9 +239,12 @@ class Atila(Registration):
     def _settle(self, settings: Settings) -> None:
         """Everything is routed: what depends on it, once."""
         self._minify = minifier(self.config.MINIFY_HTML)
+        self._secure = security_headers.make(self.security_headers)
         limit = min(self.config.MAX_UPLOAD_SIZE, settings.max_upload_size)
         for endpoint in self._endpoints:
             endpoint.body_limit = limit
+            endpoint.cors = self._cors(endpoint)
+            self._gate(endpoint)  # what cannot be is reported now
             for guard in endpoint.guards:
                 check = getattr(guard, 'check', None)
                 if check is not None:
@@ -240,6 +252,14 @@ class Atila(Registration):
         blank = self._router.fixed.get('')
         if self.point == '/' and blank is not None:
             self._router.fixed.setdefault('/', blank)  # at the root there is no other way to write ''
+
+    def _cors(self, endpoint: Endpoint) -> Cors | None:
+        """Its route's word before the app's (SPEC AC-01)."""
+        options = endpoint.options
+        origins = options.get('access_control_allow_origin', self.access_control_allow_origin)
+        if origins is None:
+            return None
+        return Cors(origins, options.get('access_control_max_age', self.access_control_max_age))
 
     def __skitai_subscribe__(self, listener: Atila) -> None:
         """Let `listener` get this app's events too (SPEC MA-01)."""
@@ -250,8 +270,10 @@ class Atila(Registration):
         """All apps of the server are there: what goes around services is known; jobs begin."""
         around = self.cycle.settle()
         for endpoint in self._endpoints:
-            if around or self._minify is not None or endpoint.guards or endpoint.afters:
-                endpoint.surrounded(Surrounded(endpoint, self.cycle, self._minify))
+            gate, standing = self._gate(endpoint), self.standing(endpoint.cors)
+            if around or self._minify or endpoint.guards or endpoint.afters or gate or standing:
+                inside = Surrounded(endpoint, self.cycle, self._minify, gate, standing)
+                endpoint.surrounded(inside, Door(inside) if gate else None)
         self._serves = True
         self.emit('before_mount')
         self.emit('mounted')
@@ -259,6 +281,32 @@ class Atila(Registration):
             self.emit('reloaded')
         self.emit('mounted_or_reloaded')
         self.maintenance.start(self)
+
+    def _gate(self, endpoint: Endpoint) -> Callable[[Was], None] | None:
+        """Who lets requests in: the route's word before its mount's, before the app's (AU-01)."""
+        options, mntopt = endpoint.options, endpoint.mntopt
+        if 'authenticate' in options:
+            wanted = options['authenticate']
+        elif endpoint.authenticate is not None:
+            wanted = endpoint.authenticate
+        else:
+            wanted = mntopt.get('authenticate', self.authenticate)
+        kind = self.authentication.check_kind(wanted)
+        return None if kind is None else partial(self.authentication.authenticate, kind=kind)
+
+    def standing(self, cors: Cors | None) -> Callable[[Was], RawHeaders] | None:
+        """What gives the fields of every answer, if there are any."""
+        secure = self._secure
+        if cors is None and secure is None:
+            return None
+
+        def fields(was: Was) -> RawHeaders:
+            found = [] if cors is None else cors.fields(was.exchange)
+            if secure is not None:
+                found = found + secure.fields(was.request.scheme, was.__dict__.get('csp_nonce'))
+            return found
+
+        return fields
 
     def __skitai_umount__(self, reloading: bool = False) -> None:
         if not self._serves:
@@ -293,6 +341,8 @@ class Atila(Registration):
             method = 'GET'
         allowed: set[str] = set()
         resource = self._router.fixed.get(path)
+        if method == 'OPTIONS' and (answer := self._options(resource, exchange)) is not None:
+            return answer
         if resource is not None:
             endpoint = resource.methods.get(exchange.method) or resource.methods.get(method)
             if endpoint is not None:
@@ -313,12 +363,37 @@ class Atila(Registration):
         except BadSegment as error:
             return Refusal(self, '400 Bad Request', f'invalid value in the path: {error.name}')
         if allowed:
-            return Refusal(
-                self,
-                '405 Method Not Allowed',
-                headers=[(b'allow', ', '.join(sorted(allowed)).encode('latin-1'))],
-            )
+            return self._not_allowed(allowed)
         return self._absent(exchange)
+
+    def _options(self, resource: Resource | None, exchange: Exchange) -> Handler | None:
+        """What answers OPTIONS (SPEC AC-02): None where it is no method of the resource."""
+        if resource is None:
+            try:
+                resource = next(
+                    (found for found, _ in self._router.find(self._raw_local_path(exchange))), None
+                )
+            except (UnicodeDecodeError, BadSegment):
+                resource = None
+        if resource is None:
+            return None
+        services = resource.methods
+        if 'OPTIONS' not in services and not any(endpoint.cors for endpoint in services.values()):
+            return None
+        wanted = (exchange.header(b'access-control-request-method') or b'').decode('latin-1')
+        if wanted == 'HEAD':
+            wanted = 'GET'
+        if wanted and wanted not in services:
+            return self._not_allowed(resource.allowed)
+        endpoint = services.get(wanted) or next((e for e in services.values() if e.cors), None)
+        cors = None if endpoint is None else endpoint.cors
+        if cors is not None and not cors.allows(exchange):
+            return self._foreign
+        return OptionsAnswer(sorted({*resource.allowed, 'OPTIONS'}), cors)
+
+    def _not_allowed(self, methods: Iterable[str]) -> Refusal:
+        allow = ', '.join(sorted(methods)).encode('latin-1')
+        return Refusal(self, '405 Method Not Allowed', headers=[(b'allow', allow)])
 
     def _absent(self, exchange: Exchange) -> Handler:
         path = exchange.local_path
@@ -342,6 +417,8 @@ class Atila(Registration):
             host = (exchange.header(b'host') or b'').decode('latin-1').lower()
             if not host.startswith(endpoint.subdomain.lower() + '.'):
                 return self._not_found
+        if endpoint.cors is not None and not endpoint.cors.allows(exchange):
+            return self._foreign
         if endpoint.content_types:
             declared = exchange.header(b'content-type')
             media = (declared or b'').partition(b';')[0].strip().lower().decode('latin-1')
@@ -356,6 +433,12 @@ class Atila(Registration):
             return Refusal(
                 self, '530 Parameter Mismatch', 'the service does not take the parameters of its URL'
             )
+        if endpoint.door is not None and (
+            b'content-length' in exchange.fields
+            or b'transfer-encoding' in exchange.fields
+            or (exchange.http_version != '1.1' and exchange.method not in ('GET', 'HEAD'))
+        ):
+            return endpoint.door
         return endpoint.handler
 
     # -- for `was` -------------------------------------------------------------------------------

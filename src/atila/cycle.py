@@ -1,5 +1,6 @@
 """What goes around a service: request hooks, their events and decorators (SPEC chapter 11, HP, PM-08).
 
+    (the gate           who may not come in gets 401 or 403 before the body is read; no hook is called)
     before_request      hook, then event      a returned content is the answer, the service is left out
     guards              the decorators below `@app.route`, the outermost first; the same holds for them
     the service
@@ -33,7 +34,7 @@ from .was import Was
 
 if TYPE_CHECKING:
     from skitai.body import Body
-    from skitai.exchange import Exchange
+    from skitai.exchange import Exchange, RawHeaders
 
     from .app import Atila
     from .services import Endpoint
@@ -107,12 +108,22 @@ def _positional(function: Callable[..., Any]) -> int:
 class Surrounded:
     """An endpoint with something around its service: the `Handler` that the engine calls instead of it."""
 
-    __slots__ = ('body_limit', 'cycle', 'endpoint', 'minify', 'on_loop')
+    __slots__ = ('body_limit', 'cycle', 'endpoint', 'gate', 'minify', 'on_loop', 'standing')
 
-    def __init__(self, endpoint: Endpoint, cycle: Cycle, minify: Callable[[str], str] | None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        cycle: Cycle,
+        minify: Callable[[str], str] | None,
+        gate: Callable[[Was], None] | None,
+        standing: Callable[[Was], RawHeaders] | None,
+    ) -> None:
+        """`gate` raises for who may not come in; `standing` gives the fields of every answer."""
         self.endpoint = endpoint
         self.cycle = cycle
         self.minify = minify
+        self.gate = gate
+        self.standing = standing
         self.body_limit = endpoint.body_limit
         self.on_loop = False
 
@@ -120,9 +131,27 @@ class Surrounded:
         return bodies.body_for(exchange)
 
     def __call__(self, exchange: Exchange) -> None:
-        endpoint, cycle = self.endpoint, self.cycle
-        was = Was(endpoint.app, exchange, endpoint)
+        was = self.enter(exchange)
+        if was is not None:
+            self.serve(was)
+
+    def enter(self, exchange: Exchange) -> Was | None:
+        """The request's `was`, or None for one who may not come in: that is answered."""
+        was = Was(self.endpoint.app, exchange, self.endpoint)
         current.set(was)
+        if self.standing is not None:
+            was.response.standing = self.standing
+        if self.gate is not None:
+            try:
+                self.gate(was)
+            except BaseException as error:
+                fail(was, error)
+                return None
+        return was
+
+    def serve(self, was: Was) -> None:
+        """The cycle, from `before_request` on."""
+        endpoint, cycle, exchange = self.endpoint, self.cycle, was.exchange
         if cycle.ends:
             was.response.ending = cycle.teardown
         try:
@@ -199,6 +228,41 @@ class Surrounded:
             contents.send(was, content)
         except BaseException as failure:
             fail(was, failure)
+
+
+class Door:
+    """Lets in a request that has a body, before the body is read (SPEC AU-10): a `Handler`."""
+
+    __slots__ = ('body_limit', 'inside', 'on_loop')
+
+    def __init__(self, inside: Surrounded) -> None:
+        self.inside = inside
+        self.body_limit: int | None = None
+        self.on_loop = False
+
+    def __call__(self, exchange: Exchange) -> None:
+        was = self.inside.enter(exchange)
+        if was is not None:
+            exchange.receive(_Admitted(self.inside, was))
+
+
+class _Admitted:
+    """The rest of the walk of a request that was let in."""
+
+    __slots__ = ('_inside', '_was', 'body_limit', 'on_loop')
+
+    def __init__(self, inside: Surrounded, was: Was) -> None:
+        self._inside = inside
+        self._was = was
+        self.body_limit = inside.body_limit
+        self.on_loop = False
+
+    def make_body(self, exchange: Exchange) -> Body:
+        return self._inside.make_body(exchange)
+
+    def __call__(self, exchange: Exchange) -> None:
+        current.set(self._was)
+        self._inside.serve(self._was)
 
 
 def _first_content(guards: tuple[Callable[..., Any], ...], was: Was, arguments: dict[str, Any]) -> Any:

@@ -41,13 +41,17 @@ _MARK = '__atila_decorated__'
 class Peeled:
     """A function without our decorators: `inner`, `guards` (outermost first), `afters` (in running order)."""
 
-    __slots__ = ('afters', 'guards', 'inner')
+    __slots__ = ('afters', 'authenticate', 'guards', 'inner')
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        #: How a client must say who it is, where a decorator tells.
+        self.authenticate: str | None = None
         guards: list[Guard] = []
         afters: list[After] = []
         while (mark := getattr(function, _MARK, None)) is not None and mark.wrapper is function:
-            if mark.guard is not None:
+            if isinstance(mark.guard, Authorization):
+                self.authenticate = self.authenticate or mark.guard.kind  # asked before anything else
+            elif mark.guard is not None:
                 guards.append(mark.guard)
             afters[:0] = mark.afters  # the innermost decorator's come first
             function = mark.inner
@@ -129,6 +133,17 @@ def _names(function: Callable[..., Any]) -> list[str]:
 
 
 # -- the guards ----------------------------------------------------------------------------------
+
+
+class Authorization:
+    """SPEC AU-02: as a guard, where somebody else's decorator hides it from the route."""
+
+    def __init__(self, kind: str, authenticate: Callable[[Was, str], None]) -> None:
+        self.kind = kind
+        self._authenticate = authenticate
+
+    def __call__(self, was: Was, arguments: dict[str, Any]) -> None:
+        self._authenticate(was, self.kind)
 
 
 def testpass(function: Callable[[Was], Any]) -> Guard:

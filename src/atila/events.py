@@ -10,6 +10,7 @@ handlers, so that whoever emits meanwhile sees the old ones or the new ones.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -32,9 +33,14 @@ class EventBus:
         self._handlers: dict[str, tuple[Handler, ...]] = {}
 
     def add(self, event: str, handler: Handler) -> None:
-        """Register a handler; one of the same function (by module and name) is replaced (EV-01)."""
+        """Register a handler; one of the same function (by module and name) is replaced (EV-01).
+
+        TypeError for a name that is none, and for a handler that could not run here and now: one that is
+        asynchronous or a generator.
+        """
         if not isinstance(event, str) or not event:
             raise TypeError(f"{event!r} is no event's name: write @app.on ('name')")
+        _check(handler)
         identity = _identity(handler)
         known = self._handlers.get(event, ())
         kept = tuple(other for other in known if _identity(other) != identity)
@@ -51,6 +57,10 @@ class EventBus:
                 app.events._call(was.of(app), event, args, kargs)
         else:
             self._call(was, event, args, kargs)
+
+    def tell(self, was: Was, event: str, args: tuple[Any, ...], kargs: dict[str, Any]) -> None:
+        """Call this app's own handlers and nobody else's: for who goes through all apps (EV-06)."""
+        self._call(was.of(self.app), event, args, kargs)
 
     def _audience(self) -> list[Atila]:
         """This app, its subscribers, theirs, and so on; nobody twice."""
@@ -69,9 +79,24 @@ class EventBus:
                 )
 
 
-def _identity(handler: Handler) -> tuple[str | None, str]:
-    """By what a handler is known again: functions of one name in one module are one handler."""
-    return getattr(handler, '__module__', None), getattr(handler, '__qualname__', None) or repr(handler)
+def _check(handler: Handler) -> None:
+    if not callable(handler):
+        raise TypeError(f'{handler!r} is no function: an event needs a handler (was, ...)')
+    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    if any(is_kind(handler) for is_kind in kinds):
+        raise TypeError(
+            f'the event handler {_name(handler)} must be an ordinary function: neither async nor a generator'
+        )
+
+
+def _identity(handler: Handler) -> tuple[str | None, Any]:
+    """By what a handler is known again: functions of one name in one module are one handler.
+
+    Functions without a name (lambdas) are only themselves.
+    """
+    name = getattr(handler, '__qualname__', None)
+    known = None if name is None or name.endswith('<lambda>') else name
+    return getattr(handler, '__module__', None), handler if known is None else known
 
 
 def _name(handler: Handler) -> str:

@@ -18,6 +18,8 @@ from . import decorators, hooks
 from .cycle import Cycle
 from .events import EventBus
 from .maintenance import Maintenance
+from .security import permissions
+from .security.authentication import Authentication
 from .templating import Templates
 from .validation import Inspection
 from .was import OffRequest, Was
@@ -55,6 +57,9 @@ class Registration:
         self.cycle = Cycle(self._app)
         self.templates = Templates(self._app)
         self.maintenance = Maintenance()
+        self.authentication = Authentication(self._app)
+        self.permission_handler_function: Callable[..., Any] | None = None
+        self._permission_rank = hooks.BASE
 
     @property
     def _app(self) -> Atila:
@@ -201,6 +206,61 @@ class Registration:
         """Call `reaction (was, key)` before the first request and whenever a key was stamped (SPEC CA-06)."""
         guard = decorators.if_cache_updated(keys, reaction, interval)
         return lambda function: self._guard(function, guard)
+
+    # -- who may do what (SPEC chapters 9 and 10) -------------------------------------------------
+
+    def authorization_required(self, kind: str) -> Callable[[Function], Function]:
+        """Let only clients pass that say who they are: 'basic', 'digest' or 'bearer' (SPEC AU-02)."""
+        checked = self.authentication.check_kind(kind)
+        if checked is None:
+            raise AssertionError("authorization_required needs 'basic', 'digest' or 'bearer'")
+        guard = decorators.Authorization(checked, self.authentication.authenticate)
+        return lambda function: self._guard(function, guard)
+
+    def authorization_handler(self, handler: Function) -> Function:
+        """Ask `handler (was, username)` for a user's record (SPEC AU-05, AU-06)."""
+        self.authentication.set_authorization_handler(handler)
+        return handler
+
+    def bearer_handler(self, handler: Function) -> Function:
+        """Let `handler (was, token)` set `was.request.user`, or refuse the token (SPEC AU-12)."""
+        self.authentication.set_bearer_handler(handler)
+        return handler
+
+    default_bearer_handler = bearer_handler
+
+    def permission_handler(self, handler: Function) -> Function:
+        """Ask `handler (was, perms)` whether a request has the permissions, a set (SPEC PM-01).
+
+        None grants; it refuses by raising `was.Error`; anything else that it returns is the answer.
+        """
+        permissions.check_handler(handler)
+        rank = self.lifecycle.state.rank
+        if self.permission_handler_function is None or self._permission_rank <= rank:
+            self.permission_handler_function, self._permission_rank = handler, rank
+        return handler
+
+    permission_check_handler = permission_handler
+
+    def permission_required(
+        self, default: str | list[str] | None = None, **conditions: str | list[str]
+    ) -> Callable[[Function], Function]:
+        """Let only requests pass that the permission handler grants (SPEC PM-02; see `security.permissions`).
+
+        `id = ["staff"]` applies where the request brings `id`, `DELETE = ["admin"]` to that method.
+        """
+        guard = permissions.required(self._app, default, conditions)
+        return lambda function: self._guard(function, guard)
+
+    def login_required(self, function: Function) -> Function:
+        """Let only identified clients pass: the handler is asked with no permission (SPEC PM-05)."""
+        return self._guard(function, permissions.required(self._app, [], {}))
+
+    def identification_required(self, function: Function) -> Function:
+        """Ask the handler who it is, and let everybody pass (SPEC PM-06)."""
+        return self._guard(function, permissions.identification(self._app))
+
+    clarify_permission = clarify_login = identification_required
 
     # -- maintenance (SPEC MT-01) -----------------------------------------------------------------
 

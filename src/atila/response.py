@@ -25,7 +25,7 @@ HeadersLike = Mapping[str, Any] | Iterable[tuple[str, Any]] | None
 class Response:
     """Names are case-insensitive. CR, LF and other control characters in a value are a ValueError."""
 
-    __slots__ = ('committed', 'ending', 'fields', 'jar', 'reason', 'status_code', 'was')
+    __slots__ = ('committed', 'ending', 'fields', 'jar', 'reason', 'standing', 'status_code', 'was')
 
     def __init__(self, was: Was) -> None:
         self.was = was
@@ -37,6 +37,8 @@ class Response:
         self.committed = False
         #: Cookies to be set, if this answer is the one that is sent.
         self.jar: Cookies | None = None
+        #: Gives the fields that go with every answer to this request, errors too (CORS, security headers).
+        self.standing: Callable[[Was], list[tuple[bytes, bytes]]] | None = None
         #: What waits for the request's end (`cycle.Cycle.teardown`).
         self.ending: Callable[[Was], None] | None = None
 
@@ -131,6 +133,9 @@ class Response:
         jar, self.jar = self.jar, None
         if jar is not None:
             self.fields.extend(jar.commit())
+        if self.standing is not None:
+            own = {name for name, _ in self.fields} - {b'vary'}
+            self.fields.extend(field for field in self.standing(self.was) if field[0] not in own)
         return self.fields
 
     def end(self) -> None:

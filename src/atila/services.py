@@ -27,6 +27,7 @@ from .was import Was
 
 if TYPE_CHECKING:
     from .app import Atila
+    from .security.cors import Cors
 
 
 class Endpoint:
@@ -41,10 +42,13 @@ class Endpoint:
     __slots__ = (
         'afters',
         'app',
+        'authenticate',
         'bare',
         'body_limit',
         'content_types',
+        'cors',
         'description',
+        'door',
         'function',
         'guards',
         'handler',
@@ -83,8 +87,13 @@ class Endpoint:
         self.rank = rank
         peeled = Peeled(function)
         self.inner, self.guards, self.afters = peeled.inner, peeled.guards, peeled.afters
+        #: What `@app.authorization_required` says; the rest is looked up when the app is mounted.
+        self.authenticate: Any = peeled.authenticate
         #: What the engine calls for a request: this, or (once the app is mounted) what surrounds it.
         self.handler: Handler = self
+        #: The same for a request with a body, where it must be let in first.
+        self.door: Handler | None = None
+        self.cors: Cors | None = None
         self.signature = Signature(function)
         self.urlargs = rule.names
         self.body_limit: int | None = 0  # set when the app is mounted
@@ -131,9 +140,10 @@ class Endpoint:
             del found[last]
         return found
 
-    def surrounded(self, handler: Handler) -> None:
-        """Let `handler` answer in this endpoint's place: it is called where services run."""
+    def surrounded(self, handler: Handler, door: Handler | None) -> None:
+        """Let `handler` answer in this endpoint's place, and `door` a request whose body is not read yet."""
         self.handler = handler
+        self.door = door
         self.plain = False
 
     # -- a request -------------------------------------------------------------------------------
@@ -231,13 +241,11 @@ class Refusal:
         self.signature = _NO_SIGNATURE
         self.description: dict[str, Any] = {}
 
-    def make_body(self, exchange: Exchange) -> Body:
-        return Body()  # never made: a refusal reads none
-
     def __call__(self, exchange: Exchange) -> None:
         exchange.path_params = None
         was = Was(self.app, exchange, self)
         current.set(was)
+        was.response.standing = self.app.standing(None)
         error = HTTPError(self.status, self.text, headers=self.headers)
         try:
             fail(was, error)

@@ -22,6 +22,7 @@ from . import contents, scratch, urls
 from .errors import HTTPError, current_traceback, parse_status
 from .request import Request
 from .response import HeadersLike, Response
+from .security.headers import new_nonce
 
 if TYPE_CHECKING:
     from skitai.exchange import Exchange
@@ -70,9 +71,10 @@ class Was:
 
     def new_response(self) -> Response:
         """Forget what was set on the response, cookies and their like included (SPEC RC-07)."""
-        ending = None if self._response is None else self._response.ending
-        self._response = Response(self)
-        self._response.ending = ending
+        before, response = self._response, Response(self)
+        if before is not None:
+            response.ending, response.standing = before.ending, before.standing
+        self._response = response
         if self._request is not None:
             self._request.forget_state()
         return self._response
@@ -99,6 +101,15 @@ class Was:
     def mbox(self) -> MessageBox:
         """`was.request.mbox`."""
         return self.request.mbox
+
+    @property
+    def csp_nonce(self) -> str:
+        """What a script or style in this answer's page needs: `<script nonce="{{ was.csp_nonce }}">`."""
+        values = self.__dict__
+        if 'csp_nonce' not in values:
+            values['csp_nonce'] = new_nonce()
+        nonce: str = values['csp_nonce']
+        return nonce
 
     @property
     def g(self) -> Store:

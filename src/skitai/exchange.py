@@ -179,6 +179,14 @@ class Exchange:
         """
         raise NotImplementedError
 
+    def receive(self, handler: BodyHandler) -> None:
+        """Read the body that a handler has left unread, up to its limit, then call `handler`.
+
+        For a handler that decides whether the body is wanted. It returns afterwards and does no more; the
+        other is called on a service thread, now or later.
+        """
+        raise NotImplementedError
+
     def run_coroutine(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run `coroutine` on the event loop; it is cancelled when the client goes or time is up."""
         raise NotImplementedError

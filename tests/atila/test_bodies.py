@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +15,7 @@ from serving import Direct, parse_answer, request_bytes, send_raw
 
 import skitai
 from atila import Atila, HTTPError
-from atila.bodies import collect, parse_pairs
+from atila.bodies import collect, parse_pairs, unquoted
 from skitai.testing import Client
 
 Make = Callable[..., Client]
@@ -219,6 +220,17 @@ def test_too_much_for_a_multipart_form(client_for: Make, app: Atila, body: bytes
     assert response.data['more_info']
 
 
+def test_a_urlencoded_form_takes_little_memory() -> None:
+    """PR-07: a large value, all of it encoded, takes a few times its size, not ninety times."""
+    tracemalloc.start()
+    try:
+        found = parse_pairs(b'a=' + b'%41%C3%A4' * 200_000, 'utf-8', 'form')
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert found == {'a': 'A\u00e4' * 200_000}
+
+
 def test_a_urlencoded_form_that_is_too_large(client_for: Make, app: Atila) -> None:
     """PR-07."""
     response = post(client_for(app), b'a=' + b'x' * 9_000_000, FORM)
@@ -379,6 +391,22 @@ def test_any_json_arrives_as_it_was(direct_for: Callable[..., Direct], app: Atil
         assert json.loads(answer.body) == json.loads(body)
 
     check()
+
+
+@given(
+    st.text('aé%4C3b'), st.integers(1, 9), st.sampled_from(['utf-8', 'latin-1', 'cp1252', 'euc_kr', 'utf-16'])
+)
+def test_long_values_are_decoded_as_short_ones(text: str, piece: int, charset: str) -> None:
+    """PR-07: what is decoded in pieces, wherever they end, against `urllib.parse.unquote`."""
+
+    def outcome(decode: Callable[[], str]) -> Any:
+        try:
+            return decode()
+        except UnicodeError:
+            return UnicodeError
+
+    expected = outcome(lambda: unquote(text, charset, 'strict'))
+    assert outcome(lambda: unquoted(text, charset, piece)) == expected
 
 
 @given(st.text('ab=&+%4 1cé\x00;'))

@@ -14,6 +14,7 @@ import stat
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -164,6 +165,16 @@ def test_names_of_files(client_for: Make, disposition: str, name: str) -> None:
     body = part(b'1', disposition.encode()) + END
     response = client.post('/', body, headers={'Content-Type': TYPE})
     assert response.data['answer'] == (name if 'filename="a; ' not in disposition else 'a_filename*=UTF-8_b')
+
+
+def test_a_long_name_takes_no_long_time(client_for: Make) -> None:
+    """FU-02: parts whose header is one unfinished string; each took a twentieth of a second."""
+    client = client_for(serving(lambda was, file: len(file)))
+    disposition = b'name="file"; x="' + rb'\"' * 2000
+    begun = time.perf_counter()
+    response = client.post('/', part(b'1', disposition) * 200 + END, headers={'Content-Type': TYPE})
+    assert response.data['answer'] == 200
+    assert time.perf_counter() - begun < 2
 
 
 @pytest.mark.parametrize('extended', ["UTF-8''%ff", "nonsense''a"])

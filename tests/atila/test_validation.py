@@ -279,6 +279,10 @@ TEXT_ROWS: list[tuple[dict[str, Any], dict[str, Any], Any]] = [
     ({'required': 'a b'}, {'a': '1'}, 'parameter b required'),
     ({'required': ['a']}, {'a': ''}, 'parameter a required'),
     ({'required': ['a']}, {'a': ' '}, {'a': ' '}),
+    ({'required': ['a']}, {'a': ['', '']}, 'parameter a required'),
+    ({'required': ['a']}, {'a': ['', 'x']}, {'a': ['', 'x']}),
+    ({'manyof': ['a', 'b']}, {'a': ['', '']}, 'one or more parameters of a, b are required'),
+    ({'oneof': ['a', 'b']}, {'a': ['', ''], 'b': 'x'}, {'a': ['', ''], 'b': 'x'}),
     ({'ints': 'a', 'floats': 'b', 'c': int, 'd__gte': 1, 'nones': 'e', 'f___g': 1}, {'x': ''}, {'x': ''}),
     # IN-05, IN-06
     *[({'ints': 'n'}, {'n': text}, {'n': value}) for text, value in
@@ -341,6 +345,8 @@ TEXT_ROWS: list[tuple[dict[str, Any], dict[str, Any], Any]] = [
     ({'a': dt.date}, {'a': '2026-13-22'}, 'parameter a should be date type'),
     ({'a': Decimal}, {'a': '1.10'}, {'a': '1.10'}),
     ({'a': Decimal}, {'a': 'NaN'}, 'parameter a should be Decimal type'),
+    ({'a': Decimal}, {'a': '1e9999999999999999999'}, 'parameter a should be Decimal type'),
+    ({'a': Decimal}, {'a': '1e-9999999999999999999'}, 'parameter a should be Decimal type'),
     ({'a': UUID}, {'a': UUID_TEXT.upper()}, {'a': UUID_TEXT}),
     # IN-20, IN-21
     ({'a': re.compile('b')}, {'a': 'abc'}, {'a': 'abc'}),
@@ -427,6 +433,7 @@ JSON_ROWS: list[tuple[dict[str, Any], Any, Any]] = [
     ({'required': ['limit']}, {'limit': 0}, 'parameter limit required'),
     ({'required': ['limit']}, {'limit': None}, 'parameter limit required'),
     ({'required': ['limit']}, {'limit': False}, {'limit': False}),
+    ({'required': ['limit']}, {'limit': ['']}, {'limit': ['']}),
     ({'oneof': 'a b'}, {'a': 0, 'b': None}, {'a': 0, 'b': None}),
     ({'ints': 'n'}, {'n': None}, {'n': None}),
     ({'ints': 'n'}, {'n': '5'}, {'n': 5}),
@@ -874,7 +881,7 @@ def test_any_text_passes_or_is_refused(everything: Direct, caplog: pytest.LogCap
         st.lists(
             st.text(st.characters(codec='utf-8'), max_size=10)
             | st.text('0123456789+-.eE_~|: TZ', max_size=12)
-            | st.sampled_from(['9' * 4500, '1e999', 'nan', '٣', 'me', '0001-01-01T00:00:00+14:00', '24:00']),
+            | st.sampled_from(['9' * 4500, '1e999', '1e9999999999999999999', 'nan', '٣', 'me', '0001-01-01T00:00:00+14:00', '24:00']),
             min_size=1,
             max_size=3,
         ),

@@ -218,6 +218,11 @@ class AsgiExchange(Exchange):
             log.exception('%s %s: no handler could be found', self.method, self.path)
             self.refuse(500)
             return
+        await self._bring(handler)
+
+    async def _bring(self, handler: Handler) -> None:
+        """Call the handler, with the body that it wants."""
+        engine = self.engine
         if handler.body_limit is not None:
             if not await self._read(handler, handler.body_limit):
                 return
@@ -230,6 +235,16 @@ class AsgiExchange(Exchange):
             self._overloaded()
         if not self._answer.done() and handler.body_limit is not None:
             self._watch()
+
+    def receive(self, handler: BodyHandler) -> None:
+        self.handler = handler
+        self._post(self._start_receiving, handler)
+
+    def _start_receiving(self, handler: BodyHandler) -> None:
+        if not self._over:
+            task = self.engine.spawn(self._bring(handler))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _read(self, handler: Handler, limit: int) -> bool:
         """Receive the body; False when it was refused or the client has gone."""

@@ -22,7 +22,7 @@ from typing import Any
 
 from ..config import Settings
 from ..errorpage import error_answer
-from ..exchange import Exchange, RawHeaders
+from ..exchange import BodyHandler, Exchange, RawHeaders
 from ..mounts.table import MountTable
 from .asgi import cancelled
 from .dispatch import Dispatcher
@@ -171,6 +171,10 @@ class DirectExchange(Exchange):
 
         if Wake(look).wait(awaitable):
             look()
+
+    def receive(self, handler: BodyHandler) -> None:
+        self.handler = handler
+        self.engine._receive(self, handler)
 
     def on_service_thread(self, function: Callable[[], None]) -> None:
         self.engine.dispatcher.submit(_call, function)

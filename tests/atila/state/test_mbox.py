@@ -304,3 +304,9 @@ def test_full_box_drops_the_oldest(client_for: Make, caplog: pytest.LogCaptureFi
     assert ids == list(range(ids[0], last + 1))
     assert 3 < len(ids) < 10
     assert 'the message box is full' in caplog.text
+
+
+def test_any_name_of_an_extra(client_for: Make) -> None:
+    """MB-02: also that of Python's own first argument, where a client chooses the names."""
+    client = client_for(app_of(send=lambda was: was.mbox.send('hello', **{'self': 1}) and was.mbox.get()[0][5]))
+    assert ask(client, 'send') == {'self': 1}
