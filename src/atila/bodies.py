@@ -9,6 +9,7 @@ parsed as it arrives: its files go to disk once, and nobody keeps the bytes as t
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from collections.abc import Iterable
@@ -54,11 +55,14 @@ SPOOL_FROM = 64 * 1024
 BLOCK = 64 * 1024
 
 _MULTIPART = re.compile(rb'\s*multipart/form-data\s*(?:;|$)', re.IGNORECASE)
-_QUOTED = re.compile(r'"(?:\\.|[^\\"])*"')
+#: One without an end goes to the end: to look at each of its quotes for a beginning took quadratic time.
+_QUOTED = re.compile(r'"(?:\\.|[^\\"])*+"?')
 #: The file name as RFC 5987 encodes it: RFC 7578 (4.2) forbids it, some clients send it.
 _EXTENDED_NAME = re.compile(
     r""";\s*filename\*\s*=\s*([\w.:-]+)'[^';]*'([^\s;"',]*)""", re.ASCII | re.IGNORECASE
 )
+#: Text is decoded in runs: escapes that stand together are of the same characters.
+_RUNS = re.compile(r'[\x00-\x7f]+|[^\x00-\x7f]+')
 _CHARSET = re.compile(r'charset\s*=\s*"?([A-Za-z0-9._:-]+)', re.ASCII)
 _JSON_TYPE = re.compile(r'application/(?:[\w.+-]+\+)?json', re.ASCII)
 _NO_CHARSETS = frozenset(('rot_13', 'mbcs', 'tactis', 'utf_7'))
@@ -140,7 +144,29 @@ def parse_pairs(text: bytes, charset: str, what: str) -> dict[str, Any]:
 def _decoded(text: str, charset: str) -> str:
     if '+' in text:
         text = text.replace('+', ' ')
-    return unquote(text, charset, 'strict') if '%' in text else text
+    if '%' not in text:
+        return text
+    return unquote(text, charset, 'strict') if len(text) <= BLOCK else unquoted(text, charset)
+
+
+def unquoted(text: str, charset: str, piece: int = BLOCK) -> str:
+    """What `unquote` gives, strictly, a piece (3 or more) at a time: of 3 bytes it makes an object of 90."""
+    found = io.StringIO()
+    for run in _RUNS.finditer(text):
+        if not run[0].isascii():
+            found.write(run[0])
+            continue
+        raw = bytearray()
+        start, end = run.span()
+        while start < end:
+            stop = min(start + piece, end)
+            if stop < end:  # not within an escape
+                cut = text.rfind('%', stop - 2, stop)
+                stop = cut if cut > 0 else stop
+            raw += unquote_to_bytes(text[start:stop])
+            start = stop
+        found.write(raw.decode(charset))
+    return found.getvalue()
 
 
 def collect(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

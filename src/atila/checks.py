@@ -155,7 +155,7 @@ def _from_text(kind: type, parse: Callable[[str], Any]) -> Callable[[str], Check
                 raise Mismatch(reason)
             try:
                 return parse(value)
-            except (ValueError, OverflowError):
+            except (ValueError, ArithmeticError):  # the latter of an exponent without measure
                 raise Mismatch(reason) from None
 
         return check

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _UNKNOWN = 'application/octet-stream'
 _MEDIA = re.compile(r'[A-Za-z0-9][\w.+-]*/[A-Za-z0-9][\w.+-]*', re.ASCII).fullmatch
+#: Lines end in CRLF, and nothing asks for 8BITMIME, which a server may not have.
+_POLICY = SMTP.clone(cte_type='7bit')
 #: Half a character, which JSON can hold and UTF-8 cannot.
 _SURROGATE = re.compile('[\ud800-\udfff]')
 
@@ -134,7 +136,7 @@ class Email:
         """The mail as it is sent. ValueError without any content."""
         if self._text is None and self._html is None and not self._attachments:
             raise ValueError('the mail is empty: add_content () or add_attachment () is missing')
-        message = EmailMessage(policy=SMTP)
+        message = EmailMessage(policy=_POLICY)
         message['Subject'] = self.subject
         message['From'] = self.sender
         for name, addresses in (('To', self.to), ('Cc', self.cc)):
@@ -184,7 +186,9 @@ class Email:
         try:
             if server.user is not None and server.password is not None:
                 connection.login(server.user, server.password)
-            refused = connection.send_message(message, self.sender.addr_spec, list(dict.fromkeys(everybody)))
+            refused = connection.sendmail(
+                self.sender.addr_spec, list(dict.fromkeys(everybody)), message.as_bytes()
+            )
             with contextlib.suppress(smtplib.SMTPException, OSError):
                 connection.quit()  # however it goes: the server has the mail
         finally:
@@ -226,7 +230,7 @@ def _address(text: str) -> Address:
     field: Any = None
     text = _line(text, 'an address')
     try:
-        field = SMTP.header_factory('to', text)
+        field = _POLICY.header_factory('to', text)
         (address,) = field.addresses
         if field.defects or not address.username or not address.domain:
             raise ValueError(text)

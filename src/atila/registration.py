@@ -20,6 +20,7 @@ from .events import EventBus
 from .maintenance import Maintenance
 from .security import permissions
 from .security.authentication import Authentication
+from .security.members import Verification
 from .templating import Templates
 from .validation import Inspection
 from .was import OffRequest, Was
@@ -45,7 +46,7 @@ LIFE = (
 )
 
 
-class Registration:
+class Registration(Verification):
     """The part of `Atila` that registers. Filled by one thread before the app serves."""
 
     lifecycle: hooks.Lifecycle

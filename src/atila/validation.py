@@ -355,7 +355,7 @@ class Inspection:
                 return
             values, from_json = found
         if self._required or self._oneof or self._manyof:
-            self._count(request, values)
+            self._count(request, values, from_json)
         for plan in self._plans:
             name = plan.name
             value = values.get(name)
@@ -403,19 +403,19 @@ class Inspection:
             self._refuse('the body should be a JSON object')
         return data, (data if request.FORM is None else ())
 
-    def _count(self, request: Request, values: dict[str, Any]) -> None:
+    def _count(self, request: Request, values: dict[str, Any], from_json: Collection[str]) -> None:
         """`required`, `oneof`, `manyof` (IN-03, IN-14, IN-15)."""
         for name in self._required:
             value = values.get(name)
-            if value is None or value == '' or (type(value) in (int, float) and value == 0):
+            if _blank(value, name in from_json) or (type(value) in (int, float) and value == 0):
                 self._refuse(f'parameter {name} required')
         if not self._oneof and not self._manyof:
             return
         if self.scope == 'ARGS':
             values = request.given  # a default is not given
-        if self._oneof and sum(values.get(name) not in (None, '') for name in self._oneof) != 1:
+        if self._oneof and sum(not _blank(values.get(name), name in from_json) for name in self._oneof) != 1:
             self._refuse(f'exactly one parameter of {", ".join(self._oneof)} are required')
-        if self._manyof and all(values.get(name) in (None, '') for name in self._manyof):
+        if self._manyof and all(_blank(values.get(name), name in from_json) for name in self._manyof):
             self._refuse(f'one or more parameters of {", ".join(self._manyof)} are required')
 
     def _exempt(self, was: Was, name: str) -> bool:
@@ -458,6 +458,12 @@ def _in_body(was: Was, name: str) -> bool:
         return False
     data = was.request.DATA
     return isinstance(data, dict) and name in data
+
+
+def _blank(value: Any, from_json: bool) -> bool:
+    if type(value) is list and value and not from_json:  # '?a=&a=': given twice, and both times nothing
+        return all(item == '' for item in value)
+    return value is None or value == ''
 
 
 def _is_json(media: str | None) -> bool:

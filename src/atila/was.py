@@ -23,6 +23,8 @@ from .errors import HTTPError, current_traceback, parse_status
 from .request import Request
 from .response import HeadersLike, Response
 from .security.headers import new_nonce
+from .security.members import Secrets
+from .security.otp import generate as generate_otp  # noqa: F401  `atila.was.generate_otp` (HE-07)
 
 if TYPE_CHECKING:
     from skitai.exchange import Exchange
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger('atila.app')
 
 
-class Was:
+class Was(Secrets):
     """The first argument of every service and hook.
 
     Belongs to one request and to the thread (or coroutine) that serves it at the moment. Users may set

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import datetime
@@ -25,9 +26,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
+import skitai
+from atila import Atila
 from atila.mail import Email
 from atila.upload import Spool, UploadedFile
+from atila.was import Was
 from skitai import smtp
+from skitai.testing import Client
 
 DEADLINE = 20.0
 
@@ -59,10 +64,9 @@ class MailServer:
             except OSError:
                 return
             connection.settimeout(DEADLINE)
-            with connection:
-                # The client may not trust us, or leave.
-                with contextlib.suppress(OSError), contextlib.ExitStack() as opened:
-                    self._talk(connection, opened)
+            # The client may not trust us, or leave.
+            with connection, contextlib.suppress(OSError), contextlib.ExitStack() as opened:
+                self._talk(connection, opened)
 
     def _talk(self, connection: socket.socket, opened: contextlib.ExitStack) -> None:
         secure = self.tls
@@ -415,3 +419,34 @@ def test_nobody_there() -> None:
         port = listener.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):
         plain().set_smtp(f'127.0.0.1:{port}').send()
+
+
+@pytest.mark.skipif(not hasattr(Was, 'email'), reason='was.email is not there yet')
+@pytest.mark.parametrize('path', ['/plain', '/async', '/generator'])
+def test_was_email(mail_server: Start, client_for: Callable[..., Client], path: str) -> None:
+    """SPEC WAS-05, B.15: `was.email (subject, from, to)`, `skitai.set_smtp`; a client adds nobody."""
+    assert skitai.set_smtp is smtp.set_smtp
+    server, app = mail_server(), Atila('app')
+
+    def send(was: Any, to: str) -> str:
+        try:
+            was.email('Hello', 'ann@example.com', to).add_content('text').send()
+        except ValueError:
+            return 'no address'
+        return 'sent'
+
+    app.route('/plain')(send)
+
+    @app.route('/async')
+    async def awaits(was: Any, to: str) -> str:
+        return await asyncio.to_thread(send, was, to)
+
+    @app.route('/generator')
+    def generator(was: Any, to: str) -> Iterator[str]:
+        yield send(was, to)
+
+    client = client_for(app)
+    assert client.get(path, params={'to': 'bob@example.com'}).text == 'sent'
+    evil = 'bob@example.com\r\nBcc: eve@example.com'
+    assert client.get(path, params={'to': evil}).text == 'no address'
+    assert [mail[1] for mail in server.mails] == [['bob@example.com']]

@@ -902,6 +902,8 @@ def test_without_devel_templates_are_read_once(site: Site) -> None:
 
 @pytest.mark.parametrize('name', ['page.pt', 'sub/page.ptal', '/page.pt'])
 def test_chameleon(client_for: Make, site: Site, name: str) -> None:
+    """TE-10: .pt and .ptal; the names of TE-02 and TE-06; values are escaped."""
+
     def define(app: Atila) -> None:
         app.template_global('greet')(lambda was, x: f'{was.request.path}{x}')
         app.route('/')(lambda was: was.render(name, rows=['<1>', '2'], items='i', html='<br>'))

@@ -881,7 +881,18 @@ def test_any_text_passes_or_is_refused(everything: Direct, caplog: pytest.LogCap
         st.lists(
             st.text(st.characters(codec='utf-8'), max_size=10)
             | st.text('0123456789+-.eE_~|: TZ', max_size=12)
-            | st.sampled_from(['9' * 4500, '1e999', '1e9999999999999999999', 'nan', '٣', 'me', '0001-01-01T00:00:00+14:00', '24:00']),
+            | st.sampled_from(
+                [
+                    '9' * 4500,
+                    '1e999',
+                    '1e9999999999999999999',
+                    'nan',
+                    '٣',
+                    'me',
+                    '0001-01-01T00:00:00+14:00',
+                    '24:00',
+                ]
+            ),
             min_size=1,
             max_size=3,
         ),

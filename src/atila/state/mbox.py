@@ -59,7 +59,7 @@ class MessageBox:
         now = time.time()
         self._messages = [item for item in self._messages if item[3] == 0 or item[2] + item[3] > now]
 
-    def send(self, msg: Any, category: str = 'info', valid: int = 0, **extra: Any) -> int:
+    def send(self, /, msg: Any, category: str = 'info', valid: int = 0, **extra: Any) -> int:
         """Leave a message for the client; its id, which is higher than those before (MB-02).
 
         `valid`: 0 delivers it once, n with every `get` for n seconds. `msg` and `extra`: what JSON has, else

@@ -28,10 +28,9 @@ import fcntl
 import mmap
 import os
 import struct
+import tempfile
 import threading
 import time
-
-from .memory import new_file
 
 #: '<pid>:<descriptor>': only for the program that takes this very process over.
 REPLAYS_FD = 'SKITAI_REPLAYS_FD'
@@ -64,7 +63,7 @@ class Replays:
     """One table. `descriptor`: that of an existing one (ValueError if it is none of ours)."""
 
     def __init__(self, descriptor: int | None = None) -> None:
-        self.descriptor = new_file(_SIZE, 'skitai-nonces') if descriptor is None else descriptor
+        self.descriptor = _new_file() if descriptor is None else descriptor
         if os.fstat(self.descriptor).st_size != _SIZE:
             raise ValueError('not a table of this version')
         self._map = mmap.mmap(self.descriptor, _SIZE)
@@ -158,6 +157,16 @@ class Replays:
                 pause = min(pause * 2, longest)
 
 
+def _new_file() -> int:
+    if hasattr(os, 'memfd_create'):
+        descriptor = os.memfd_create('skitai-nonces')
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, _SIZE)
+    return descriptor
+
+
 def now() -> int:
     """Microseconds since the epoch."""
     return time.time_ns() // 1000
@@ -176,7 +185,6 @@ def table() -> Replays:
         with _making:
             if _table is None:
                 _table = _inherited() or Replays()
-                _hand_down(_table)
     return _table
 
 
@@ -185,19 +193,20 @@ def _inherited() -> Replays | None:
     if pid != str(os.getpid()):
         return None
     try:
+        os.set_inheritable(int(descriptor), False)
         return Replays(int(descriptor))
     except (ValueError, OSError):  # of another version: what it knew of is refused by the new table
         return None
 
 
-def _hand_down(made: Replays) -> None:
-    """Let a program that takes this process over find the table. Children of `subprocess` get no descriptors."""
-    os.set_inheritable(made.descriptor, True)
-    os.environ[REPLAYS_FD] = f'{os.getpid()}:{made.descriptor}'
-
-
 def _before_fork() -> None:
-    table()
+    """A process that forks may be a master: a program that takes it over is to find the table.
+
+    The children of `subprocess` get neither the descriptor (`close_fds`) nor, having another pid, the table.
+    """
+    descriptor = table().descriptor
+    os.set_inheritable(descriptor, True)
+    os.environ[REPLAYS_FD] = f'{os.getpid()}:{descriptor}'
 
 
 def _forked() -> None:

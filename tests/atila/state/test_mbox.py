@@ -308,5 +308,5 @@ def test_full_box_drops_the_oldest(client_for: Make, caplog: pytest.LogCaptureFi
 
 def test_any_name_of_an_extra(client_for: Make) -> None:
     """MB-02: also that of Python's own first argument, where a client chooses the names."""
-    client = client_for(app_of(send=lambda was: was.mbox.send('hello', **{'self': 1}) and was.mbox.get()[0][5]))
+    client = client_for(app_of(send=lambda was: was.mbox.send('hello', self=1) and was.mbox.get()[0][5]))
     assert ask(client, 'send') == {'self': 1}
