@@ -22,6 +22,7 @@ from skitai.stores import Store
 
 from . import hooks, jsons
 from .cycle import Door, Surrounded
+from .decorators import check_plain
 from .errors import parse_status
 from .registration import Registration
 from .routing import BadSegment, Resource, Router, Rule
@@ -201,6 +202,7 @@ class Atila(Registration):
         return decorate
 
     def _add_error_handler(self, status: int, handler: Callable[..., Any], accept: str) -> None:
+        check_plain('an error handler', handler)
         rank = self.lifecycle.state.rank
         if status not in self.error_handlers or self._handler_ranks[status] <= rank:
             self.error_handlers[status] = (handler, accept)

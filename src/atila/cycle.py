@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from skitai.context import current
 
 from . import bodies, contents
+from .decorators import check_plain
 from .errors import HTTPError, fail
 from .was import Was
 
@@ -54,6 +55,7 @@ class Cycle:
 
     def set(self, kind: str, hook: Callable[..., Any], rank: int) -> None:
         """Make `hook` the app's hook of that kind: the last one wins, but never over one of a higher rank."""
+        check_plain(f'the {kind} hook', hook)
         takes = _positional(hook)
         least, most = {'finish_request': (1, 2), 'failed_request': (2, 2)}.get(kind, (1, 1))
         if not least <= takes <= most:

@@ -81,6 +81,12 @@ def is_async(function: Callable[..., Any] | None) -> bool:
     return False
 
 
+def check_plain(what: str, function: Callable[..., Any]) -> None:
+    """TypeError for a function that would have to be awaited or iterated where nobody does."""
+    if is_async(function) or inspect.isgeneratorfunction(inspect.unwrap(function)):
+        raise TypeError(f'{what} must be a plain `def`, not async and not a generator: nobody awaits it')
+
+
 def guarded(function: Function, guard: Guard | None, afters: tuple[After, ...] = ()) -> Function:
     """`function` with a guard before it and `afters` behind it; its signature stays visible (HP-06)."""
     if not callable(function):
@@ -273,6 +279,7 @@ def if_file_modified(path: str, function: Callable[[Was, str], Any], interval: f
         missing.discard(name)
         return version
 
+    check_plain('the reaction of if_file_modified', function)
     changes = _Changes((os.fspath(path),), modified, interval)
 
     def guard(was: Was, arguments: dict[str, Any]) -> Any:
@@ -288,6 +295,7 @@ def if_cache_updated(
     names = (keys,) if isinstance(keys, str) else tuple(keys)
     if not names:
         raise ValueError('if_cache_updated needs a key, or several')
+    check_plain('the reaction of if_cache_updated', function)
     changes = _Changes(names, shared.stamped, interval)
 
     def guard(was: Was, arguments: dict[str, Any]) -> Any:
@@ -300,6 +308,7 @@ def if_cache_updated(
 def _check_takes_was(function: Callable[..., Any], decorator: str) -> None:
     if not callable(function):
         raise TypeError(f'{decorator} takes functions f (was), not {function!r}')
+    check_plain(f'what {decorator} takes', function)
     try:
         inspect.signature(function).bind(None)
     except TypeError:

@@ -89,7 +89,7 @@ class Registration(Verification):
 
         return decorate
 
-    def emit(self, event: str, *args: Any, **kargs: Any) -> None:
+    def emit(self, event: str, /, *args: Any, **kargs: Any) -> None:
         """Call every handler of `event` with `was` and the arguments, here and now (SPEC EV-02).
 
         What a handler raises is logged and goes no further. Then the apps that subscribe to this one get
@@ -102,12 +102,13 @@ class Registration(Verification):
         was: Was | None = current.get(None)
         return OffRequest(self._app) if was is None else was.of(self._app)
 
-    def broadcast(self, event: str, *args: Any, **kargs: Any) -> None:
-        """Emit `event` in every app of this server (SPEC EV-06)."""
+    def broadcast(self, event: str, /, *args: Any, **kargs: Any) -> None:
+        """Emit `event` in every app of this server, once in each (SPEC EV-06)."""
+        was = self.was()
         for app in {id(app): app for app in (self._app, *self._app.apps.values())}.values():
-            emit = getattr(app, 'emit', None)
-            if emit is not None:
-                emit(event, *args, **kargs)
+            events = getattr(app, 'events', None)
+            if events is not None:
+                events.tell(was, event, args, kargs)
 
     def emit_after(self, event: str) -> Callable[[Function], Function]:
         """Emit `event` when the decorated function has returned (SPEC EV-06)."""

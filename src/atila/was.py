@@ -27,10 +27,13 @@ from .security.members import Secrets
 from .security.otp import generate as generate_otp  # noqa: F401  `atila.was.generate_otp` (HE-07)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from skitai.exchange import Exchange
     from skitai.stores import Store
 
     from .app import Atila
+    from .mail import Email
     from .state.cookie import Cookies
     from .state.mbox import MessageBox
     from .state.session import Session
@@ -135,7 +138,7 @@ class Was(Secrets):
 
     # -- contents (SPEC chapter 30) ---------------------------------------------------------------
 
-    def API(self, *args: Any, **values: Any) -> contents.API:
+    def API(self, /, *args: Any, **values: Any) -> contents.API:
         """A dict as JSON (or XML): `was.API ('201 Created', {'id': 1}, name = 'x')`, each part optional."""
         return contents.API.of(self, args, values) if args else contents.API(values)
 
@@ -214,7 +217,7 @@ class Was(Secrets):
 
     # -- URLs (SPEC chapter 19) -------------------------------------------------------------------
 
-    def urlfor(self, thing: Any, *args: Any, **values: Any) -> str:
+    def urlfor(self, thing: Any, /, *args: Any, **values: Any) -> str:
         """The URL of a service (a function or its name) with parameters, or of '/a/path' of this app.
 
         'app:name' names a service of another app (SPEC MA-03).
@@ -252,7 +255,7 @@ class Was(Secrets):
 
     # -- events and what workers share (SPEC CA-04, CA-05, EV-06) ---------------------------------
 
-    def setlu(self, name: str, *args: Any, x_ignore: bool = False, **values: Any) -> None:
+    def setlu(self, name: str, /, *args: Any, x_ignore: bool = False, **values: Any) -> None:
         """Stamp `name` (shared by all workers) and emit 'setlu:<name>' with the arguments in this process.
 
         KeyError for a name that `skitai.register_g` doesn't know, unless `x_ignore`.
@@ -271,11 +274,11 @@ class Was(Secrets):
             names = tuple(name for name in names if name in shared.g)
         return shared.stamped(*names)
 
-    def emit(self, event: str, *args: Any, **values: Any) -> None:
+    def emit(self, event: str, /, *args: Any, **values: Any) -> None:
         """Emit an event in this app (SPEC EV-02)."""
         self.app.events.emit(self, event, args, values)
 
-    def broadcast(self, event: str, *args: Any, **values: Any) -> None:
+    def broadcast(self, event: str, /, *args: Any, **values: Any) -> None:
         """Emit an event in every app of this server (SPEC EV-06)."""
         self.app.broadcast(event, *args, **values)
 
@@ -328,16 +331,22 @@ class Was(Secrets):
             'apps': sorted(self.app.apps),
         }
 
-    def restart(self) -> None:
+    def restart(self, timeout: float = 0) -> None:
         """Replace this server by its code as it is on disk, losing no request (SIGHUP to the master).
 
-        RuntimeError where no master of ours runs this process.
+        In `timeout` seconds from now. RuntimeError where no master of ours runs this process.
         """
-        self.app.settings.signal_master(signal.SIGHUP)
+        self.app.settings.signal_master(signal.SIGHUP, timeout)
 
-    def shutdown(self) -> None:
-        """Stop this server when the requests in flight are done (SIGTERM to the master)."""
-        self.app.settings.signal_master(signal.SIGTERM)
+    def shutdown(self, timeout: float = 0) -> None:
+        """Stop this server, in `timeout` seconds; requests in flight are answered (SIGTERM to the master)."""
+        self.app.settings.signal_master(signal.SIGTERM, timeout)
+
+    def email(self, subject: str, sender: str, to: str | Iterable[str], **options: Any) -> Email:
+        """A mail to write and send (SPEC WAS-05, B.15); see `mail.Email`."""
+        from .mail import Email  # few services send mail
+
+        return Email(subject, sender, to, **options)
 
     # -- logging (SPEC HE-01, HE-02) --------------------------------------------------------------
 

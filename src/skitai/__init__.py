@@ -24,6 +24,7 @@ from .mounting import Mounts
 from .options import add_option, get_option, options
 from .preference import Preference, abspath, getswd
 from .shared import g, register_g
+from .smtp import set_smtp
 
 __all__ = [
     'Preference',
@@ -60,6 +61,7 @@ __all__ = [
     'set_max_upload_size',
     'set_network_timeout',
     'set_request_timeout',
+    'set_smtp',
     'test_client',
     'trackers',
     'was',

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 
 #: The least that each numeric setting may be.
 _LEAST = {
@@ -85,11 +86,16 @@ class Settings:
         if self.keyfile is not None and self.certfile is None:
             raise ValueError('keyfile is given without certfile')
 
-    def signal_master(self, number: int) -> None:
-        """Send the master of this worker a signal; RuntimeError where there is none."""
+    def signal_master(self, number: int, delay: float = 0) -> None:
+        """Send this worker's master a signal, now or in `delay` seconds; RuntimeError without a master."""
         if self.master is None or os.getppid() != self.master:
             raise RuntimeError('no master runs this process: it was not started by skitai.run ()')
-        os.kill(self.master, number)
+        if delay > 0:
+            timer = threading.Timer(delay, os.kill, (self.master, number))
+            timer.daemon = True
+            timer.start()
+        else:
+            os.kill(self.master, number)
 
     @property
     def tls(self) -> bool:

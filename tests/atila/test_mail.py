@@ -30,7 +30,6 @@ import skitai
 from atila import Atila
 from atila.mail import Email
 from atila.upload import Spool, UploadedFile
-from atila.was import Was
 from skitai import smtp
 from skitai.testing import Client
 
@@ -421,7 +420,6 @@ def test_nobody_there() -> None:
         plain().set_smtp(f'127.0.0.1:{port}').send()
 
 
-@pytest.mark.skipif(not hasattr(Was, 'email'), reason='was.email is not there yet')
 @pytest.mark.parametrize('path', ['/plain', '/async', '/generator'])
 def test_was_email(mail_server: Start, client_for: Callable[..., Client], path: str) -> None:
     """SPEC WAS-05, B.15: `was.email (subject, from, to)`, `skitai.set_smtp`; a client adds nobody."""

@@ -564,7 +564,6 @@ def test_preference_reaches_the_app(client_for: ClientFor) -> None:
 # -- not yet as they should be: the mark goes with the fault ---------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason='Registration.broadcast emits where it should tell')
 def test_a_broadcast_reaches_a_subscriber_once(client_for: ClientFor) -> None:
     """SPEC EV-06, MA-01: also an app that would get the event by its subscription."""
     one, two, seen = Atila('one'), Atila('two'), []
@@ -583,7 +582,6 @@ async def _async_hook(was: Any) -> None: ...
 async def _async_reaction(was: Any, other: Any) -> None: ...
 
 
-@pytest.mark.xfail(strict=True, reason='they are taken, and never run')
 @pytest.mark.parametrize(
     'register',
     [
@@ -606,7 +604,6 @@ def test_what_nobody_would_await_is_an_error_in_words(register: Callable[[Atila]
         register(Atila('app'))
 
 
-@pytest.mark.xfail(strict=True, reason='was.urlfor has names of its own')
 def test_parameters_of_any_name_in_urls(client_for: ClientFor) -> None:
     """SPEC UR-01, PP-01: whatever a service calls its parameters."""
     app = Atila('app')
@@ -619,7 +616,6 @@ def test_parameters_of_any_name_in_urls(client_for: ClientFor) -> None:
     assert client_for(app).get('/').text == '/x?thing=3&self=4'
 
 
-@pytest.mark.xfail(strict=True, reason='they take no timeout')
 def test_restart_and_shutdown_take_a_timeout(client_for: ClientFor) -> None:
     """SPEC WAS-05: `was.restart (timeout)`, `was.shutdown (timeout)`."""
     app = Atila('app')
@@ -633,3 +629,21 @@ def test_restart_and_shutdown_take_a_timeout(client_for: ClientFor) -> None:
         return 'OK'
 
     assert client_for(app).get('/').text == 'OK'
+
+
+def test_arguments_of_any_name(client_for: ClientFor) -> None:
+    """SPEC EV-02, EV-05, EV-06, WAS-02: keywords of an event and of an answer may be called anything."""
+    skitai.register_g('rows.names')
+    app, seen = Atila('app'), []
+    app.on('e', 'setlu:rows.names')(lambda was, **values: seen.append(values))
+
+    @app.route('/')
+    def index(was: Any) -> Any:
+        app.emit('e', event=1, self=2)
+        was.emit('e', event=1, self=2)
+        was.broadcast('e', event=1, self=2)
+        was.setlu('rows.names', name=1, self=2)
+        return was.API(self=1, args=2)
+
+    assert client_for(app).get('/').json() == {'self': 1, 'args': 2}
+    assert seen == [{'event': 1, 'self': 2}] * 3 + [{'name': 1, 'self': 2}]

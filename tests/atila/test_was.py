@@ -21,7 +21,7 @@ MEMBERS = (
     'request app apps g env cookie response API Fault Error render render_or_API File Static Media '
     'MountedFile Mounted redirect setlu getlu urlfor ab urlpatch partial baseurl basepath urlspec '
     'static media pipe log traceback tempfile flashfile gentemp push broadcast emit get_lock txnid '
-    'timestamp uniqid status restart shutdown user'
+    'timestamp uniqid status restart shutdown user email'
 )
 
 

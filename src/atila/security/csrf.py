@@ -86,6 +86,7 @@ def guard(was: Was, arguments: dict[str, Any]) -> None:
     """In front of a service (see `decorators`): 400 for a request without a valid token."""
     if not verify(was):
         raise HTTPError(
-            '400 CSRF token error',
-            f'the cookie {COOKIE} must be sent again, in the header {HEADER} or the parameter {CSRF_FIELD}',
+            '400 Bad Request',
+            f'CSRF token error: send the cookie {COOKIE} once more, in the header {HEADER} or the parameter '
+            f'{CSRF_FIELD}',
         )

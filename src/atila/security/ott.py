@@ -129,11 +129,11 @@ def _remember(was: Was, payload: Payload) -> None:
         return
     with _tokens(was, payload.session_key) as session:
         session.set(payload.id, payload.until)
-        ends = sorted((end, id) for id, end in session.items())
-        for position, (end, id) in enumerate(ends):
-            if end <= now or position < len(ends) - MAX_TOKENS:
+        tokens = sorted(session.items(), key=lambda item: item[1])  # of one second as they were asked for
+        for position, (id, end) in enumerate(tokens):
+            if end <= now or position < len(tokens) - MAX_TOKENS:
                 session.remove(id)
-        session.set_expiry(math.ceil(ends[-1][0] - now))
+        session.set_expiry(math.ceil(tokens[-1][1] - now))
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
     scrypt$14$8$5$SALT$HASH      log2 of N, r, p; salt and hash in base64url
 
-A hash takes about 0.1 s and 16 MB: for who guesses, and for us. It lets other threads run; in an `async def`
+A hash takes 0.1 to 0.3 s and 16 MB: for who guesses, and for us. It lets other threads run; in an `async def`
 service it holds the event loop, so call it by `asyncio.to_thread`.
 """
 

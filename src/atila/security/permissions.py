@@ -5,10 +5,12 @@ The framework unites what applies; whether all of them are needed or one is enou
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from ..decorators import check_plain
 from ..errors import HTTPError
 
 if TYPE_CHECKING:
@@ -97,8 +99,7 @@ def _check_handler(app: Atila) -> None:
 
 def check_handler(handler: Callable[..., Any]) -> None:
     """TypeError for a function that cannot be called with (was, perms)."""
-    import inspect
-
+    check_plain('the permission handler', handler)
     try:
         inspect.signature(handler).bind(None, set())
     except TypeError:

@@ -92,7 +92,7 @@ def test_a_password_reset(client_for: Make, caplog: pytest.LogCaptureFixture) ->
     app.securekey = KEY
 
     @app.route('/password-reset')
-    def password_reset(was):
+    def password_reset(was, username=None):
         if was.request.args.get('username'):
             token = was.encode_ott('hans', 3600, 'pwrset')
             return was.API(urls=[was.urlfor('reset_password', token), was.urlfor('reset_by_path', token)])

@@ -1,0 +1,221 @@
+"""Contents that are there later: the service has given its thread back (SPEC TK-09, RS-20, RS-21, RS-23 to RS-27).
+
+    task.then (f)      what f (was, task) returns, when the Task is finished
+    was.Map (...)      the results of Tasks as JSON or XML, or in a template
+    was.ThreadPass (f) what f (was, ...) returns, on another service thread
+    was.Queue (f)      what f (queue) puts, streamed
+
+`resolve` waits on the event loop, then makes the content on a service thread. What a `then` function returns may
+be deferred again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+from aquests import Task, Tasks, Then, Thread
+from skitai.context import current
+from skitai.errorpage import accepts
+
+from . import contents
+from .coroutines import on_thread
+
+if TYPE_CHECKING:
+    from .was import Was
+
+Done = Callable[['Was', Any], None]
+Failed = Callable[['Was', BaseException], None]
+
+
+class Deferred:
+    """A content to come. `waits_for`: the Task whose end is waited for, or None."""
+
+    waits_for: Task | None = None
+
+    def make(self, was: Was) -> Any:
+        """The content; called on a service thread, the Task is finished."""
+        raise NotImplementedError
+
+
+def is_deferred(content: Any) -> bool:
+    return isinstance(content, Deferred | Then)
+
+
+def resolve(was: Was, content: Any, done: Done, failed: Failed) -> None:
+    """Call `done (was, content)` or `failed (was, error)` when there is a content; returns at once."""
+    deferred = _Continuation(content) if isinstance(content, Then) else content
+    task = deferred.waits_for
+    if task is not None and not task.done():
+        was.exchange.run_coroutine(_wait(was, deferred, task, done, failed))
+    elif isinstance(deferred, ThreadPass):
+        on_thread(was, lambda: _make(was, deferred, done, failed))
+    else:
+        _make(was, deferred, done, failed)
+
+
+async def _wait(was: Was, deferred: Deferred, task: Task, done: Done, failed: Failed) -> None:
+    current.set(was)
+    try:
+        async with asyncio.timeout(was.endpoint.timeout):
+            await task.completed()
+    except asyncio.CancelledError:  # the client is gone, or time is up
+        was.cancel_tasks()
+        on_thread(was, was.response.end)
+        raise
+    except TimeoutError as error:
+        was.cancel_tasks()
+        late = error
+        on_thread(
+            was, lambda: failed(was, was.Error('503 Service Unavailable', f'the service took too long{late}'))
+        )
+        return
+    on_thread(was, lambda: _make(was, deferred, done, failed))
+
+
+def _make(was: Was, deferred: Deferred, done: Done, failed: Failed) -> None:
+    try:
+        content = deferred.make(was)
+        if is_deferred(content):
+            resolve(was, content, done, failed)
+        else:
+            done(was, content)
+    except BaseException as error:
+        failed(was, error)
+
+
+class _Continuation(Deferred):
+    """`task.then (f)`; without a function the Task's value (SPEC TK-09)."""
+
+    def __init__(self, then: Then) -> None:
+        self.waits_for = then.task
+        self._function = then.func
+
+    def make(self, was: Was) -> Any:
+        task = self.waits_for
+        assert task is not None
+        return task.fetch() if self._function is None else self._function(was, task)
+
+
+class ThreadPass(Deferred):
+    """`was.ThreadPass (f, ...)` (SPEC RS-21)."""
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], values: dict[str, Any]) -> None:
+        if not callable(function):
+            raise TypeError(f'was.ThreadPass takes a function f (was, ...), not {function!r}')
+        self._function, self._args, self._values = function, args, values
+
+    def make(self, was: Was) -> Any:
+        return self._function(was, *self._args, **self._values)
+
+
+class Map(Deferred):
+    """The results of Tasks, by name (SPEC RS-23 to RS-27). `template`: rendered for who doesn't want JSON."""
+
+    def __init__(
+        self, tasks: Tasks, options: dict[str, Any] | None = None, template: str | None = None
+    ) -> None:
+        self.waits_for = tasks
+        self._options = options or {}
+        self._template = template
+
+    def make(self, was: Was) -> Any:
+        assert self.waits_for is not None
+        values = dict(self.waits_for.fetch())
+        response = was.response
+        etag, mtime, max_age = (self._options.get(name) for name in ('etag', 'mtime', 'maxage'))
+        if etag is not None:
+            response.set_etag(_found(values, etag))
+        if mtime is not None:
+            response.set_mtime(_found(values, mtime) if isinstance(mtime, str) else mtime)
+        if max_age:
+            response.set_max_age(max_age)
+        if self._template is None or accepts(was.exchange.header(b'accept'), b'application/json'):
+            if self._template is not None:
+                response.add_header('Vary', 'Accept')
+            return contents.API(values)
+        response.add_header('Vary', 'Accept')
+        return was.app.templates.render(was, self._template, values)
+
+
+def _found(values: Any, path: str) -> Any:
+    """The value at a dotted path of names and indices."""
+    for name in path.split('.'):
+        values = values[int(name)] if isinstance(values, list | tuple) else values[name]
+    return values
+
+
+class Gone(Exception):
+    """Nobody takes any more: raised by `queue.put` in a producer."""
+
+
+class ProducerQueue:
+    """What a producer gets: `put (part)`; None ends. Bounded: `put` waits for the client (SPEC RS-20).
+
+    Touched by the producer's thread and the event loop; `_room` counts the free places.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, size: int) -> None:
+        self._loop = loop
+        self._parts: asyncio.Queue[Any] = asyncio.Queue()
+        self._room = threading.Semaphore(max(2, size))
+        self._gone = False
+
+    def put(self, part: Any) -> None:
+        """Queue a str or bytes, or None for the end. Gone when the client is."""
+        if not isinstance(part, str | bytes | bytearray | memoryview | None):
+            raise TypeError(f'a part of a stream must be str or bytes, not {type(part).__name__}')
+        self._room.acquire()
+        if self._gone:
+            raise Gone('the client is gone')
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._parts.put_nowait, part)
+
+    async def get(self, timeout: float) -> Any:
+        async with asyncio.timeout(timeout):
+            part = await self._parts.get()
+        self._room.release()
+        return part
+
+    def leave(self) -> None:
+        """Nobody takes any more: a producer that waits is woken."""
+        self._gone = True
+        self._room.release(1_000_000)
+
+
+async def queued(
+    producer: Callable[[ProducerQueue], Any], size: int, wait_timeout: float, task_of: Callable[..., Task]
+) -> AsyncIterator[Any]:
+    """The stream of `was.Queue`: what `producer (queue)` puts, until None, its end, or a pause that is too long."""
+    queue = ProducerQueue(asyncio.get_running_loop(), size)
+
+    def produce() -> None:
+        try:
+            producer(queue)
+        except Gone:
+            return
+        with contextlib.suppress(Gone):
+            queue.put(None)
+
+    task = task_of(produce)
+    try:
+        while True:
+            getting = asyncio.ensure_future(queue.get(wait_timeout))
+            try:
+                part = await getting
+            except TimeoutError:
+                return
+            if part is None:
+                break
+            yield part
+        await task.completed()
+        task.commit()  # a producer that failed is a stream that failed
+    finally:
+        queue.leave()
+        task.cancel()
+
+
+__all__ = ['Deferred', 'Map', 'ProducerQueue', 'ThreadPass', 'Thread', 'is_deferred', 'queued', 'resolve']
