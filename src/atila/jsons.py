@@ -61,7 +61,10 @@ def encoder(name: Any = 'utcoffset', pretty: bool = False) -> Callable[[Any], by
                     break
             else:
                 return write(value)
-        return write(value if _is_plain(value) else _convert(value, date))
+        try:
+            return write(value if _is_plain(value) else _convert(value, date))
+        except RecursionError:  # nested more deeply than Python follows; the encoder follows further
+            return write(value)
 
     return (lambda value: msgspec.json.format(encode(value), indent=2)) if pretty else encode
 

@@ -7,6 +7,8 @@ A service's signature is compiled once, when it is routed. Binding is by name on
 from __future__ import annotations
 
 import inspect
+import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -46,10 +48,27 @@ def _to_bool(text: str) -> bool:
     raise ValueError(text)
 
 
+def _to_int(text: str) -> int:
+    if not _INT.fullmatch(text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _to_float(text: str) -> float:
+    number = float(text) if _FLOAT.fullmatch(text) else math.nan
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+#: Plain decimals: no blanks, underscores, digits of other scripts, 'nan' or 'inf', which JSON has not.
+_INT = re.compile(r'[+-]?[0-9]{1,4000}', re.ASCII)
+_FLOAT = re.compile(r'[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?', re.ASCII)
+
 _CONVERTERS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    'int': ('an integer', int),
-    'i': ('an integer', int),
-    'f': ('a number', float),
+    'int': ('an integer', _to_int),
+    'i': ('an integer', _to_int),
+    'f': ('a number', _to_float),
     'b': ('a boolean', _to_bool),
     'l': ('a list', lambda text: text.split('|')),
     'n': ('', lambda text: None if text in ('', '0') else text),

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def late(*args: Any) -> None:
 
 
 def one_teardown(calls: Counter[str]) -> None:
-    wait_for(lambda: calls['teardown_request'], f'a teardown; called: {calls}')
+    wait_for(lambda: calls['teardown_request'], f'a teardown; called: {calls}', 5)
     time.sleep(0.1)  # for a second one, which must not come
     assert calls['teardown_request'] == 1, calls
 
@@ -93,12 +94,11 @@ def test_streams_of_async_services_are_whole(
 
     def ask(_: int) -> Counter[Any]:
         found: Counter[Any] = Counter()
-        connection = http.client.HTTPConnection('127.0.0.1', port, timeout=5)
-        for _ in range(25):
-            connection.request('GET', path)
-            answer = connection.getresponse()
-            found[answer.status, len(answer.read())] += 1
-        connection.close()
+        with closing(http.client.HTTPConnection('127.0.0.1', port, timeout=5)) as connection:
+            for _ in range(25):
+                connection.request('GET', path)
+                with connection.getresponse() as answer:
+                    found[answer.status, len(answer.read())] += 1
         return found
 
     with ThreadPoolExecutor(16) as clients:
@@ -135,7 +135,7 @@ def test_async_stream_ends_when_the_client_takes_nothing(
     given_up = threading.Event()
     with _stalled(direct_for(app).port, b'/'):
         try:
-            assert closed.wait(8), 'the stream goes on for nobody'
+            assert closed.wait(6), 'the stream goes on for nobody'
         finally:
             given_up.set()
     one_teardown(calls)
@@ -195,7 +195,7 @@ def test_cancelled_error_of_a_service_is_answered(client_for: ClientFor, path: s
         raise asyncio.CancelledError
         yield ''
 
-    assert client_for(app, request_timeout=5).get(path, timeout=10).status_code == 500
+    assert client_for(app, request_timeout=3).get(path, timeout=6).status_code == 500
     if hooks:
         one_teardown(calls)
 
@@ -320,11 +320,10 @@ def test_late_async_stream_leaves_the_event_loop_free(direct_for: DirectFor) -> 
     port = direct_for(app, request_timeout=1).port
 
     def ask(path: str) -> int:
-        connection = http.client.HTTPConnection('127.0.0.1', port, timeout=5)
-        connection.request('GET', path)
-        status = connection.getresponse().status
-        connection.close()
-        return status
+        with closing(http.client.HTTPConnection('127.0.0.1', port, timeout=5)) as connection:
+            connection.request('GET', path)
+            with connection.getresponse() as answer:
+                return answer.status
 
     try:
         assert ask('/late') == 503

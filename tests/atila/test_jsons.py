@@ -131,3 +131,11 @@ _PLAIN = st.recursive(
 def test_what_is_written_is_read(value: Any, pretty: bool) -> None:
     """RS-13."""
     assert json.loads(jsons.encoder(pretty=pretty)(value)) == value
+
+
+def test_what_is_nested_deeply_is_written() -> None:
+    """A client's JSON, sent back: as deep as our decoder reads it."""
+    value: Any = []
+    for _ in range(900):
+        value = [value]
+    assert jsons.encoder()({'value': value}).count(b'[') == 901

@@ -317,3 +317,15 @@ def test_what_is_encoded_is_decoded(pairs: list[tuple[str, str]]) -> None:
     found = parse_pairs(urlencode(pairs).encode(), 'utf-8', 'query string')
     assert found == {name: values if len(values) > 1 else values[0] for name, values in expected.items()}
     json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    'query', ['f:x=nan', 'f:x=inf', 'f:x=1_0', 'int:x=1_0', 'int:x=%D9%A3', 'i:x=%2B', 'int:x=1%20']
+)
+def test_typed_keys_take_plain_decimals_only(client_for: Callable[..., Client], query: str) -> None:
+    """PR-07."""
+    app = Atila('app')
+    app.route('/')(lambda was, x: was.API(x=x))
+    answer = client_for(app).get(f'/?{query}')
+    assert answer.status_code == 400
+    assert '`x`' in answer.json()['more_info']

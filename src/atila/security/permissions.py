@@ -47,22 +47,33 @@ def required(app: Atila, default: Any, conditions: dict[str, Any]) -> Guard:
         applies = method in by_method
         if applies:
             wanted |= by_method[method]
-        if by_parameter:
-            given = was.request.given
-            for name, permissions in by_parameter.items():
-                value = given.get(name)
-                if value is None or value == 'me':
-                    continue
-                if value == 'notme' and method not in _HARMLESS:
-                    raise HTTPError(
-                        '421 Misdirected Request', f'parameter `{name}` needs a name for {method}'
-                    )
+        for name, permissions in by_parameter.items():
+            values = _values(was, name)
+            if 'notme' in values and method not in _HARMLESS:
+                raise HTTPError('421 Misdirected Request', f'parameter `{name}` needs a name for {method}')
+            if any(value != 'me' for value in values):
                 wanted |= permissions
                 applies = True
         return _ask(app, was, wanted if applies else set(fallback))
 
     guard.check = lambda: _check_handler(app)  # type: ignore[attr-defined]
     return guard
+
+
+def _values(was: Was, name: str) -> list[Any]:
+    """All values that a request brings for a parameter, wherever: none of them may hide another."""
+    request = was.request
+    places = [request.PARAMS, request.URL]
+    if was.exchange.body is not None and isinstance(request.DATA, dict):
+        places.append(request.DATA)
+    found: list[Any] = []
+    for place in places:
+        value = place.get(name)
+        if isinstance(value, list):
+            found += value
+        elif value is not None:
+            found.append(value)
+    return found
 
 
 def identification(app: Atila) -> Guard:

@@ -37,7 +37,7 @@ def to_text(data: bytes) -> str:
 
 def sign(text: str, key: str | bytes, purpose: str) -> str:
     """The signature of a text: 43 characters, safe in URLs, cookies and header fields."""
-    return to_text(mac(text.encode('utf-8', 'replace'), key, purpose))
+    return to_text(mac(text.encode('utf-8', 'surrogatepass'), key, purpose))
 
 
 def matches(signature: str, text: str, keys: Keys, purpose: str) -> bool:

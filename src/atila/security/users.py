@@ -14,11 +14,13 @@ import re
 import threading
 from typing import Any
 
+from . import passwords
+
 _MD5 = re.compile(r'[0-9A-Fa-f]{32}', re.ASCII)
 
 
 class User:
-    """`was.request.user` after basic and digest: `name`, `realm`, `info` (of the record); a text is its name."""
+    """`was.request.user` after basic and digest: `name`, `realm`, `info` (the record's), str () its name."""
 
     __slots__ = ('info', 'name', 'realm')
 
@@ -85,12 +87,12 @@ class Record:
             self.md5 = password.lower()
         else:
             raise TypeError(
-                'the encrypted password is neither the hex MD5 of user:realm:password nor one of hash_password'
+                'the encrypted password is neither the hex MD5 of user:realm:password nor of hash_password'
             )
 
 
 def _is_hashed(password: str) -> bool:
-    return password.startswith('scrypt$') and password.count('$') >= 3
+    return password.startswith('scrypt$') and password.count('$') == 5
 
 
 def first_hash(algorithm: str, name: str, realm: str, password: str) -> str:
@@ -118,45 +120,33 @@ class Verifier:
         self._key = os.urandom(32)
         self._known: dict[bytes, None] = {}  # under `_lock`; the oldest first
         self._lock = threading.Lock()
-        #: A hash that nobody's password has, once a user was seen to have one: the same work for nobody.
-        self._nobody: str | None = None
+        #: Whether a user was seen to have a hashed password: from then on, nobody's costs as much.
+        self._hashes = False
 
     def verify(self, record: Record | None, name: str, realm: str, password: str) -> bool:
         """Whether it is the password. None, for an unknown user, costs what a known one does."""
-        if record is None or record.plain is not None:
-            expected = 'x' if record is None or record.plain is None else record.plain
-            right = same(password, expected) and record is not None
-            if record is None and self._nobody is not None:
-                self._verify_hash(password, self._nobody)
-            return right
+        if record is None:
+            if self._hashes:
+                passwords.verify_password(password, None)
+            first_hash('md5', name, realm, password)
+            return False
+        if record.plain is not None:
+            return same(password, record.plain)
         if record.md5 is not None:
             return same(first_hash('md5', name, realm, password), record.md5)
         assert record.hashed is not None
-        return self._verify_known(password, record.hashed)
+        self._hashes = True
+        return self._verify_hash(password, record.hashed)
 
-    def _verify_known(self, password: str, hashed: str) -> bool:
-        seal = hashlib.blake2b(
-            f'{hashed}\0{password}'.encode('utf-8', 'surrogatepass'), key=self._key, digest_size=32
-        ).digest()
+    def _verify_hash(self, password: str, hashed: str) -> bool:
+        text = f'{hashed}\0{password}'.encode('utf-8', 'surrogatepass')
+        seal = hashlib.blake2b(text, key=self._key, digest_size=32).digest()
         if seal in self._known:
             return True
-        if self._nobody is None:
-            self._nobody = _hash(os.urandom(16).hex())
-        if not self._verify_hash(password, hashed):
+        if not passwords.verify_password(password, hashed):
             return False
         with self._lock:
             while len(self._known) >= self.KNOWN:
                 del self._known[next(iter(self._known))]
             self._known[seal] = None
         return True
-
-    def _verify_hash(self, password: str, hashed: str) -> bool:
-        from . import passwords
-
-        return passwords.verify_password(password, hashed)
-
-
-def _hash(password: str) -> str:
-    from . import passwords
-
-    return passwords.hash_password(password)

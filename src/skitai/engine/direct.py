@@ -10,6 +10,7 @@ writes; the event loop (the worker's main thread) runs coroutines and the once-a
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import math
 import socket
@@ -36,6 +37,8 @@ STREAM_SLICE = 0.02
 #: let the client finish sending and read the answer (closing at once could reset the connection).
 LINGER_BYTES = 1 << 20
 LINGER_SECONDS = 5.0
+#: A body of a declared length up to this is read to its end, and its connection kept, though nobody wants it.
+SHORT_BODY = 1 << 16
 
 #: The steps of a stop (see `DirectEngine.stop`), in seconds.
 CLOSING_PAUSE = 0.15
@@ -47,7 +50,8 @@ _NO_BODY_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
 
 class DirectExchange(Exchange):
     #: `_given_up` is set when the request was answered in its service's stead, `_task` for a coroutine.
-    __slots__ = ('_given_up', '_task', 'engine', 'proto')
+    #: `unread`: there is a body that nobody has read to its end.
+    __slots__ = ('_given_up', '_task', 'engine', 'proto', 'unread')
 
     def __init__(
         self, scope: dict[str, Any], fields: dict[bytes, bytes], proto: Any, engine: DirectEngine, now: float
@@ -60,6 +64,7 @@ class DirectExchange(Exchange):
         self._fields = fields
         self.body = None
         self.body_received = 0
+        self.unread = False
         self.user_name = None
         self.transaction = None
         self.started = now
@@ -76,7 +81,7 @@ class DirectExchange(Exchange):
         if engine.in_flight.pop(self, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
             self._release_body()
             return
-        if engine.closing:
+        if engine.closing or (self.unread and not self._is_short()):
             headers = self._closing(headers)
         if body and self.method == 'HEAD':
             body = b''  # over HTTP/2 Granian would send it
@@ -89,9 +94,16 @@ class DirectExchange(Exchange):
             self._given_up = True
         elif self.body is not None:
             self._release_body()
+        if self.unread:
+            engine.drain(self)
         if engine.log is not None:
             self.finished = monotonic()
             engine.log(self)
+
+    def _is_short(self) -> bool:
+        """Whether the body that nobody reads is so short that the connection can be used again."""
+        length = self.content_length
+        return length is not None and length <= SHORT_BODY
 
     def stream(
         self, status: int, headers: RawHeaders, chunks: Iterator[bytes], *, quick: bool = False
@@ -105,7 +117,7 @@ class DirectExchange(Exchange):
         self.engine.streaming[self] = math.inf
         self.status = status
         self.sent = 0
-        if self.engine.closing:
+        if self.engine.closing or (self.unread and not self._is_short()):
             headers = self._closing(headers)
         # What `send` returns when there is nothing to wait for has a type that Granian does not export.
         self.engine.ready_type = type(
@@ -127,6 +139,8 @@ class DirectExchange(Exchange):
     def end(self) -> None:
         self.proto.send({'type': 'http.response.body', 'body': b'', 'more_body': False})
         self._close_stream()
+        if self.unread:
+            self.engine.drain(self)
 
     def abort(self) -> None:
         """Break the connection off: the client sees an incomplete answer, never a shorter one.
@@ -174,6 +188,7 @@ class DirectExchange(Exchange):
 
     def receive(self, handler: BodyHandler) -> None:
         self.handler = handler
+        self.unread = False
         self.engine._receive(self, handler)
 
     def on_service_thread(self, function: Callable[[], None]) -> None:
@@ -251,6 +266,8 @@ class DirectExchange(Exchange):
         await self._completed(awaitable)
         message: dict[str, Any] = awaitable.result()
         self.body_received += len(message.get('body', b''))
+        if not message.get('more_body'):
+            self.unread = False
         if self in self.engine.in_flight:  # while the body arrives, the time to answer begins anew
             self.engine.in_flight[self] = monotonic()
         return message
@@ -399,15 +416,18 @@ class _BodyReader:
             engine.reading.pop(self, None)
             if self.keep:
                 engine.refuse(exchange, 413, 'the body is larger than this service accepts', close=True)
+            else:
+                break_off(exchange.client)
             return False
         if self.keep:
             if (receiver := exchange.body) is not None:  # else the request was given up meanwhile
                 try:
                     receiver.write(chunk)
-                except Exception:
+                except Exception as error:
                     log.exception('%s %s: the body could not be stored', exchange.method, exchange.path)
                     engine.reading.pop(self, None)
-                    engine.refuse(exchange, 500, close=True)
+                    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+                    engine.refuse(exchange, 503 if full else 500, close=True)
                     return False
             self.active = monotonic()
         if message.get('more_body'):
@@ -494,6 +514,7 @@ class DirectEngine:
     def _receive(self, exchange: DirectExchange, handler: Any) -> None:
         limit = handler.body_limit
         if limit is None:
+            exchange.unread = exchange.content_length != 0
             self._ready(exchange)
             return
         length = exchange.content_length
@@ -536,16 +557,24 @@ class DirectEngine:
     # -- answers of the engine's own -------------------------------------------------------------
 
     def refuse(self, exchange: DirectExchange, status: int, detail: str = '', close: bool = False) -> None:
-        """Answer with an error page, if the request has no answer yet."""
+        """Answer with an error page, if the request has no answer yet. `close`: its body is not read on."""
         headers, body = error_answer(exchange, status, detail)
         if close:
             headers.append((b'connection', b'close'))
         if exchange in self.streaming:
             exchange.abort()
             return
-        unread = close and exchange in self.in_flight
+        exchange.unread = exchange.unread or close
         exchange.respond(status, headers, body)
-        if not unread:
+
+    def drain(self, exchange: DirectExchange) -> None:
+        """Throw away what comes of a body that nobody wants, so that the client can read its answer.
+
+        A short one whole: the connection goes on. Of others so much, then the connection is broken off.
+        Over HTTP/2 the server ends the stream by itself.
+        """
+        exchange.unread = False
+        if exchange.scope['http_version'] == '2':
             return
         reader = _BodyReader(exchange, LINGER_BYTES, self.forget, keep=False)
         self.reading[reader] = None

@@ -74,6 +74,15 @@ def test_which_permissions_apply(
     assert ask(default, conditions, method, path) == wanted
 
 
+def test_no_value_hides_another(ask: Callable[..., Any]) -> None:
+    """PM-02: a body that says 'me', or nothing, does not undo the path's value; nor does a query."""
+    conditions = {'id': ['staff']}
+    assert ask(['user'], conditions, 'PUT', '/animals/100', json={'id': 'me'}) == {'staff'}
+    assert ask(['user'], conditions, 'PUT', '/animals/100', json={'id': None}) == {'staff'}
+    assert ask(['user'], conditions, 'POST', '/animals/me?id=100') == {'staff'}
+    assert ask(['user'], conditions, 'POST', '/animals', data=[('id', 'me'), ('id', 'notme')]) == 421
+
+
 def test_parameters_of_the_body_count(ask: Callable[..., Any]) -> None:
     """SPEC PM-02: URL, query or body."""
     conditions = {'owner': ['staff']}

@@ -546,7 +546,6 @@ SECRETS_SITE = {
 
         if __name__ == '__main__':
             with skitai.preference () as pref:
-                pref.debug = True
                 skitai.mount ('/', app, pref)
             skitai.run (port = 5000)
     """
@@ -555,7 +554,7 @@ SECRETS_SITE = {
 
 def test_nothing_secret_is_written(launch: Launcher) -> None:
     """Nor shown, in debug mode either."""
-    client = launch(SECRETS_SITE)
+    client = launch(SECRETS_SITE, devel=True)
     token = jwt.encode({'exp': in_an_hour(), 'x': 1}, KEY)
     forged = jwt.encode({'exp': in_an_hour(), 'y': 1}, 'x' * 64)
     one_time, password = 'A' * 43 + '?' + 'QUFB' * 9, 'pa55word-of-hans'

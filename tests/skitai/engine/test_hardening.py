@@ -21,7 +21,9 @@ import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving import parse_answer, request_bytes, send_raw
+from serving import Direct, parse_answer, request_bytes, send_raw
+
+from atila import Atila
 
 SITE = f'{Path(__file__).parent / "hardening_site.py"}:site'
 LIMIT = 10_000
@@ -570,3 +572,21 @@ def test_any_bytes(server: Server) -> None:
     check()
     assert requests.get(server.url, timeout=DEADLINE).text == 'Hello, World'
     assert complaints(server) == quiet
+
+
+@pytest.mark.parametrize('size', [0, 10_000, 60_000, 200_000, 3_000_000])
+@pytest.mark.parametrize('path', ['/nothing', '/get-only'])
+def test_body_that_nobody_wants_does_not_hold_up_the_connection(
+    direct_for: Callable[..., Direct], size: int, path: str
+) -> None:
+    """The answer comes; a short body is read and the connection goes on, a long one ends it."""
+    app = Atila('app')
+    app.route('/get-only', methods=['GET'])(lambda was: 'content')
+    engine = direct_for(app)
+    with requests.Session() as session:
+        url = f'http://127.0.0.1:{engine.port}'
+        answer = session.post(url + path, data=b'x' * size, timeout=10)
+        assert answer.status_code in (404, 405)
+        assert ('close' in answer.headers.get('Connection', '')) == (size > 1 << 16)
+        for _ in range(2):
+            assert session.get(url + '/get-only', timeout=10).text == 'content'

@@ -1,0 +1,107 @@
+"""What can go wrong with a Task (SPEC chapters 20, 24).
+
+    Exception
+      TaskError               the root of ours
+        TaskTimeout           (is a TimeoutError) a Task's time was up, or a wait's; 504
+        TaskCancelled         the Task was cancelled, or aquests was shut down
+        QueueFull             too many Tasks wait for a place in a pool; 503
+        BadStatus             the peer answered with a status of 300 or more; 502
+        WrongCount            `one ()`, and there is not exactly one
+          PartialNotFound     there is none; 410
+          Conflict            there are several; 409
+        NoSuchElement         (is a LookupError) a name such as `total__0` asks for what a result doesn't have
+        NotPicklable          (is a TypeError) something cannot be sent to a process, or back
+        ProcessDied           a process ended while it ran a Task
+        SubprocessFailed      a command ended with a code other than 0, or could not be started
+        OutputTooLong         a command printed more than is kept in memory
+    RuntimeError
+      WouldBlock              waiting for an unfinished Task on an event loop's thread
+
+`http_status`: what an uncaught one is answered with; those without are 500. An exception of a Thread's
+or Process's own function is none of these: it is raised as it is.
+"""
+
+from __future__ import annotations
+
+
+class TaskError(Exception):
+    """A Task failed, and not by an exception of the function that it ran."""
+
+
+class TaskTimeout(TaskError, TimeoutError):
+    """The Task was not finished in time (SPEC TK-16)."""
+
+    http_status = 504
+
+
+class TaskCancelled(TaskError):
+    """`cancel ()` was called, or `aquests.shutdown ()`, before the Task was finished."""
+
+
+class QueueFull(TaskError):
+    """The pool's queue is full: the Task was not begun."""
+
+    http_status = 503
+
+
+class BadStatus(TaskError):
+    """The peer's answer is an error. `status_code`, `reason`: what it said (SPEC TK-12)."""
+
+    http_status = 502
+
+    def __init__(self, status_code: int, reason: str) -> None:
+        super().__init__(f'{status_code} {reason}')
+        self.status_code, self.reason = status_code, reason
+
+
+class WrongCount(TaskError):
+    """`one ()` found not exactly one element (SPEC TK-05). `http_reason`: the phrase of the status line."""
+
+    http_status = 500
+    http_reason = ''
+
+
+class PartialNotFound(WrongCount):
+    """`one ()` found nothing."""
+
+    http_status = 410
+    http_reason = 'Partial Not Found'
+
+
+class Conflict(WrongCount):
+    """`one ()` found several elements."""
+
+    http_status = 409
+    http_reason = 'Conflict'
+
+
+class NoSuchElement(TaskError, LookupError):
+    """The suffix of a name in Tasks leads to nothing (SPEC TH-06)."""
+
+
+class NotPicklable(TaskError, TypeError):
+    """A function, an argument, a result or an exception cannot travel between processes (SPEC TH-01)."""
+
+
+class ProcessDied(TaskError):
+    """A process of the pool was ended by something else than us: by a signal, by `os._exit`."""
+
+
+class SubprocessFailed(TaskError):
+    """A command failed (SPEC TH-02).
+
+    `returncode`: its exit code, -n where signal n ended it, 127 where it could not be started.
+    `stderr`: the end of what it printed there.
+    """
+
+    def __init__(self, command: str, returncode: int, stderr: str) -> None:
+        super().__init__(f'{command!r} ended with {returncode}: {stderr.strip() or "no message"}')
+        self.command, self.returncode, self.stderr = command, returncode, stderr
+
+
+class OutputTooLong(TaskError):
+    """A command printed more than its `limit` (SPEC TH-02); it was killed."""
+
+
+class WouldBlock(RuntimeError):
+    """A blocking call on an event loop's thread: it would stop everything else that runs there."""

@@ -1,0 +1,102 @@
+"""The event loop that Tasks with connections run on: the one that `use` was told, else one of our own.
+
+Our own runs in a daemon thread, made when first asked for. A forked child begins anew. Shared: `_used` and
+`_own`, under `_lock`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import Any
+
+_used: asyncio.AbstractEventLoop | None = None
+_own: _OwnLoop | None = None
+_lock = threading.Lock()
+#: Loops of a parent process: closing them here would take what they watch from the parent.
+_inherited: list[Any] = []
+
+
+class _OwnLoop:
+    def __init__(self) -> None:
+        self.loop = _new_loop()
+        self._thread = threading.Thread(target=self._run, name='aquests-loop', daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self.loop.close()
+            raise
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def close(self, timeout: float) -> None:
+        """Cancel what runs, wait for it at most `timeout` seconds, close."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError('aquests.shutdown () was called on the loop that it is to end')
+        try:
+            asyncio.run_coroutine_threadsafe(_end_tasks(timeout), self.loop).result(timeout + 1)
+        except TimeoutError:  # something blocks the loop: it cannot be ended
+            return
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(1.0)
+        if not self._thread.is_alive():
+            self.loop.close()
+
+
+def use(loop: asyncio.AbstractEventLoop | None) -> None:
+    """From now on Tasks run on `loop`; a server's worker says so at its start. None for our own."""
+    global _used
+    with _lock:
+        _used = loop
+
+
+def get() -> asyncio.AbstractEventLoop:
+    """The loop; it runs, or is about to. Call it from any thread: `call_soon_threadsafe`."""
+    global _own
+    with _lock:
+        if _used is not None and not _used.is_closed():
+            return _used
+        if _own is None:
+            _own = _OwnLoop()
+        return _own.loop
+
+
+def close(timeout: float) -> None:
+    """End our own loop; one that `use` was told is its owner's."""
+    global _own, _used
+    with _lock:
+        own, _own, _used = _own, None, None
+    if own is not None:
+        own.close(timeout)
+
+
+def forget() -> None:
+    """Begin anew, in a forked child."""
+    global _own, _used, _lock
+    _inherited.append((_own, _used))
+    _own = _used = None
+    _lock = threading.Lock()
+
+
+async def _end_tasks(timeout: float) -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=timeout)
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout):
+            await loop.shutdown_asyncgens()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
