@@ -4,7 +4,8 @@ Rules. At most `size` Tasks run at a time; more wait in arrival order, at most `
 says no. Two kinds of threads don't count as running:
 
 - one that waits for another Task (`blocking`), or Tasks that make Tasks would wait for each other for ever;
-- one whose Task was given up (`abandon`): Python cannot end it, and a hanging function must not hold up the others.
+- one whose Task was given up (`abandon`): Python cannot end it, and a hanging function must not hold up the
+  others.
 
 For each of those another thread may start, until there are `4 * size + 16` in all; then Tasks wait until one
 of them returns. An idle thread ends after `keep` seconds.
@@ -249,3 +250,8 @@ class Pool:
             if place.thread is not None and place.thread is not me and (abandoned or not place.abandoned):
                 place.thread.join(max(deadline - time.monotonic(), 0))
 
+
+def forget() -> None:
+    """In a forked child: no thread is a pool's any more."""
+    global _here
+    _here = threading.local()

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from . import clock, loop
+from . import clock, loop, places
 from .places import Pool, Runner
 
 
@@ -20,7 +20,8 @@ from .places import Pool, Runner
 class Sizes:
     """`threads`: Thread Tasks at a time. `processes`: processes (SPEC TH-01: as many as there are CPUs).
     `subprocesses`: commands at a time. `queue`: Tasks that may wait in each of the three; those beyond it
-    fail with QueueFull. `timeout`: seconds that a Thread or Process has if nothing is said, None for no limit.
+    fail with QueueFull. `timeout`: seconds that a Thread or Process has if nothing is said, None for no
+    limit.
     """
 
     threads: int = 4
@@ -110,6 +111,7 @@ def _forked() -> None:
     """In a forked child: threads, processes and held locks are the parent's."""
     global _pools, _lock
     _pools, _lock = {}, threading.Lock()
+    places.forget()
     clock.forget()
     loop.forget()
 

@@ -27,7 +27,9 @@ CODE_REQFAIL = 731
 
 
 def only(data: Any) -> Any:
-    """The one element of a list, value of a dict; what has no elements (a number, a text) itself (SPEC TK-05)."""
+    """The one element of a list, value of a dict; what has no elements (a number, a text) itself (SPEC
+    TK-05).
+    """
     if isinstance(data, str | bytes | bytearray) or not isinstance(data, Sized):
         return data
     count = len(data)

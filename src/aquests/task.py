@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextvars import copy_context
-from functools import partial
+from http.client import responses
 from typing import Any
 
 from . import clock as clocks
@@ -48,7 +48,8 @@ class Task:
 
     `meta`: a dict of the user's (SPEC TK-15). `filter`: `f (data) -> data`, applied once, on the thread that
     finishes the Task and in the context of its maker; if it raises, the Task has failed (SPEC TK-14).
-    `timeout`: seconds from now, after which the Task is finished with STA_TIMEOUT; None for no limit (SPEC TK-16).
+    `timeout`: seconds from now, after which the Task is finished with STA_TIMEOUT; None for no limit (SPEC
+    TK-16).
 
     On an event loop's thread `await task`, or yield it: there fetch and the like raise WouldBlock (a
     RuntimeError) unless the Task is done.
@@ -92,7 +93,9 @@ class Task:
     def one(
         self, cache: float | None = None, cache_if: Sequence[int] = (200,), timeout: float | None = None
     ) -> Any:
-        """Like fetch, but the only element: PartialNotFound (410) or Conflict (409) otherwise (SPEC TK-05)."""
+        """Like fetch, but the only element: PartialNotFound (410) or Conflict (409) otherwise (SPEC
+        TK-05).
+        """
         return self._await_result(timeout).one()
 
     def commit(self, timeout: float | None = None) -> None:
@@ -160,6 +163,9 @@ class Task:
 
         It must not block. What it raises is logged.
         """
+        if self._result is not None:
+            self._call(f)
+            return
         with self._lock:
             if self._result is None:
                 if self._callbacks is None:
@@ -206,6 +212,8 @@ class Task:
         return self._settle(failure(error))
 
     def _settle(self, result: Result) -> bool:
+        if self._result is not None:
+            return False
         with self._lock:
             if self._result is not None:
                 return False
@@ -295,7 +303,9 @@ class Mask(Task):
         self._filter = self._callbacks = self._alarm = self._deadline = None
         self._lock = _no_contention
         if error is None:
-            self._result = Result(data, status_code=status_code, reason='OK' if status_code < 300 else 'Error')
+            self._result = Result(
+                data, status_code=status_code, reason='OK' if status_code < 300 else 'Error'
+            )
         else:
             code = 500 if status_code == 200 else status_code
             self._result = Result(data, error, STA_REQFAIL, code, 'Task Failed')
@@ -311,7 +321,12 @@ _no_contention = threading.Lock()
 def _in_this_context(filter: Filter) -> Filter:
     if not callable(filter):
         raise TypeError(f'filter takes a function f (data), not {filter!r}')
-    return partial(copy_context().run, filter)
+    context = copy_context()
+
+    def filtered(data: Any) -> Any:
+        return context.run(filter, data)
+
+    return filtered
 
 
 def _set(future: asyncio.Future[None]) -> None:

@@ -56,7 +56,9 @@ def begin(pool: Pool, task: Task) -> None:
     if pool.closed:
         task._fail(TaskCancelled('aquests was shut down'))
     else:
-        task._fail(QueueFull(f'{pool.queue} Tasks wait for {pool.name} already; see aquests.configure (queue = ...)'))
+        task._fail(
+            QueueFull(f'{pool.queue} Tasks wait for {pool.name} already; see aquests.configure (queue = ...)')
+        )
 
 
 class Thread(Task):
@@ -67,20 +69,21 @@ class Thread(Task):
     (a dict), `timeout`, `meta`, `filter` are options, not the function's.
 
     `timeout`: default 300 s from now, with the time in the queue (`aquests.configure (timeout = ...)`); None
-    for no limit. A thread cannot be killed: after a timeout or `cancel ()` the function runs on, its result is
-    dropped, and another thread takes its place, up to a bound (`places`).
+    for no limit. A thread cannot be killed: after a timeout or `cancel ()` the function runs on, its result
+    is dropped, and another thread takes its place, up to a bound (`places`).
 
     A Task that finds the queue full (10 000) fails with QueueFull.
     """
 
-    __slots__ = ('_function', '_work')
+    __slots__ = ('_function', '_pool', '_work')
 
     def __init__(self, func: Callable[..., Any], /, *args: Any, **kargs: Any) -> None:
         options = Options('Thread', func, args, kargs)
         self._function = func
+        self._pool = pools.pool_of('threads', _Runner)
         self._work: Call | None = (copy_context(), func, options.args, options.kwargs)
         super().__init__(options.meta, options.filter, options.timeout)
-        begin(pools.pool_of('threads', _Runner), self)
+        begin(self._pool, self)
 
     def _run(self) -> None:
         work, self._work = self._work, None
@@ -94,7 +97,7 @@ class Thread(Task):
 
     def _stop(self) -> None:
         self._work = None
-        pools.pool_of('threads', _Runner).abandon(self)
+        self._pool.abandon(self)
 
     def _describe(self) -> str:
         return f'Thread {name_of(self._function)}'
@@ -115,7 +118,9 @@ def _outcome(
         value = context.run(func, *args, **kwargs)
         if type(value) is CoroutineType:
             value.close()
-            raise TypeError(f'{name_of(func)} is an async function: await it, a Thread is for functions that block')
+            raise TypeError(
+                f'{name_of(func)} is an async function: await it, a Thread is for functions that block'
+            )
     except BaseException as error:
         return None, error
     return value, None

@@ -244,7 +244,7 @@ class Atila(Registration):
         self._secure = security_headers.make(self.security_headers)
         limit = min(self.config.MAX_UPLOAD_SIZE, settings.max_upload_size)
         for endpoint in self._endpoints:
-            endpoint.body_limit = limit
+            endpoint.body_limit = None if endpoint.input_stream else limit
             endpoint.cors = self._cors(endpoint)
             self._gate(endpoint)  # what cannot be is reported now
             for guard in endpoint.guards:
@@ -273,7 +273,8 @@ class Atila(Registration):
         around = self.cycle.settle()
         for endpoint in self._endpoints:
             gate, standing = self._gate(endpoint), self.standing(endpoint.cors)
-            if around or self._minify or endpoint.guards or endpoint.afters or gate or standing:
+            own = endpoint.guards or endpoint.afters or endpoint.coroutine or endpoint.timeout
+            if around or self._minify or own or gate or standing:
                 inside = Surrounded(endpoint, self.cycle, self._minify, gate, standing)
                 endpoint.surrounded(inside, Door(inside) if gate else None)
         self._serves = True

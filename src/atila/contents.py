@@ -22,7 +22,7 @@ import logging
 import os
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from xmlrpc.client import Marshaller
@@ -38,7 +38,7 @@ from skitai.mounts.ranges import UnsatisfiableRange, parse_range
 from skitai.preference import abspath
 
 from . import jsons
-from .errors import HTTPError, fail_later, parse_status
+from .errors import HTTPError, fail, parse_status
 
 if TYPE_CHECKING:
     from .was import Was
@@ -58,6 +58,9 @@ _COMPRESSIBLE = (
 _WINDOWS = {b'gzip': 31, b'deflate': 15}
 _NO_BODY = (204, 205, 304)
 _CHUNK = 64 * 1024
+
+#: Status and header fields of a streamed answer.
+Head = tuple[int, RawHeaders]
 _HTML = b'text/html; charset=utf-8'
 _JSON = b'application/json'
 _XML = b'text/xml; charset=utf-8'
@@ -182,10 +185,15 @@ def send(was: Was, content: Any) -> None:
 
 
 def _send_any(was: Was, kind: type, content: Any) -> None:
+    _sender_of(content)(was, content)
+
+
+def _sender_of(content: Any) -> Callable[[Was, Any], None]:
+    kind = type(content)
     sender = _SENDERS.get(kind)
     if sender is None:
         sender = _SENDERS[kind] = _sender_for(content)
-    sender(was, content)
+    return sender
 
 
 def is_quick(content: Any) -> bool:
@@ -209,6 +217,11 @@ def _sender_for(content: Any) -> Callable[[Was, Any], None]:
     if hasattr(type(content), '__anext__'):
         return _send_async
     return _refuse
+
+
+def register(kind: type, sender: Callable[[Was, Any], None]) -> None:
+    """Let contents of another room's type be sent."""
+    _SENDERS[kind] = sender
 
 
 def _send_itself(was: Was, content: Any) -> None:
@@ -289,7 +302,7 @@ def _part(was: Was, headers: RawHeaders, body: bytes) -> tuple[int, RawHeaders, 
     return 206, [*headers, extent], body[span.start : end]
 
 
-def _begin_stream(was: Was, text: bool) -> tuple[int, RawHeaders] | None:
+def begin_stream(was: Was, text: bool) -> Head | None:
     """Status and headers of a streamed answer; None where the status forbids a body (then it is sent)."""
     response = was._response
     status = 200 if response is None else response.status_code
@@ -302,11 +315,11 @@ def _begin_stream(was: Was, text: bool) -> tuple[int, RawHeaders] | None:
 
 
 def _stream(was: Was, chunks: Iterator[bytes], text: bool = True) -> None:
-    begun = _begin_stream(was, text)
+    begun = begin_stream(was, text)
     if begun is None or was.exchange.method == 'HEAD':
+        drop(chunks)
         if begun is not None:
             _respond(was, *begun, b'')
-        drop(chunks)
         return
     if was._response is not None and was._response.ending is not None:
         chunks = _Ending(chunks, was._response.end)
@@ -342,7 +355,7 @@ class _Ending:
             self._context.run(self._end)
 
 
-def _as_bytes(part: Any) -> bytes:
+def as_bytes(part: Any) -> bytes:
     if type(part) is bytes:
         return part
     if isinstance(part, str):
@@ -364,7 +377,7 @@ class _Parts:
         return self
 
     def __next__(self) -> bytes:
-        return _as_bytes(self._context.run(self._next))
+        return as_bytes(self._context.run(self._next))
 
     def close(self) -> None:
         if self._close is not None:
@@ -396,9 +409,13 @@ def begun(content: Any) -> Any:
 
     That is an iterator too, of bytes.
     """
-    if hasattr(type(content), '__next__') and type(content) is not _Begun:
+    if _sender_of(content) is _send_iterator:
         return _with_first_part(content) or ''
     return content
+
+
+def is_async_stream(content: Any) -> bool:
+    return _sender_of(content) is _send_async
 
 
 def is_html(was: Was) -> bool:
@@ -446,58 +463,165 @@ def _send_producer(was: Was, content: Any) -> None:
 
 
 def _send_async(was: Was, content: AsyncIterator[Any]) -> None:
-    was.exchange.run_coroutine(_stream_async(was, content))
+    was.exchange.run_coroutine(stream_async(was, content, send, fail))
 
 
-async def _stream_async(was: Was, parts: AsyncIterator[Any]) -> None:
-    """The whole of an asynchronous stream, in one task (its time-outs and task groups belong to it)."""
+async def stream_async(
+    was: Was,
+    parts: AsyncIterator[Any],
+    finish: Callable[[Was, Any], Any],
+    failed: Callable[[Was, BaseException], None],
+    replace: Callable[[Was, Any], Any] | None = None,
+) -> None:
+    """The whole of an asynchronous stream, in one task (its time-outs and task groups belong to it).
+
+    `replace (was, stream)` is asked, on a service thread, when the first part is there: another content is
+    sent instead, by `finish`. What fails before is handed to `failed`.
+    """
     current.set(was)
+    begun = False
     try:
-        try:
-            first = _as_bytes(await anext(parts))
-        except StopAsyncIteration:
-            first = b''
-        except Exception as error:
-            fail_later(was, error)
-            return
-        begun = _begin_stream(was, text=True)
-        if begun is None:
+        if was.exchange.answered:
+            return  # given up meanwhile
+        stream: AsyncIterator[bytes] = await _with_first_part_async(parts)
+        if replace is not None:
+            other = await _on_service_thread(was, partial(replace, was, stream))
+            if other is not None and not is_async_stream(other):
+                on_thread(was, partial(_finish, was, other, finish, failed))
+                begun = True
+                return
+            stream = stream if other is None else await _with_first_part_async(other)
+        head = begin_stream(was, text=True)
+        if head is None:
             return
         if was.exchange.method == 'HEAD':
-            _respond(was, *begun, b'')
+            _respond(was, *head, b'')
         else:
-            await was.exchange.asgi(partial(_relay, was, begun, first, parts), '')
+            begun = True
+            try:
+                await was.exchange.asgi(partial(_relay, was, head, stream), '')
+            finally:
+                begun = False
+    except asyncio.CancelledError as error:
+        if is_cancelled():
+            raise
+        begun = True
+        on_thread(was, partial(failed, was, error))
+    except BaseException as error:
+        begun = True
+        on_thread(was, partial(failed, was, error))
     finally:
-        close = getattr(parts, 'aclose', None)
+        try:
+            close = getattr(parts, 'aclose', None)
+            if close is not None:
+                await close()
+        except Exception:
+            log.exception(
+                '%s %s: the stream failed while it was closed', was.exchange.method, was.exchange.path
+            )
+        finally:
+            if not begun and was._response is not None and was._response.ending is not None:
+                on_thread(was, was._response.end)
+
+
+def _finish(was: Was, content: Any, finish: Callable[[Was, Any], Any], failed: Callable[..., None]) -> None:
+    try:
+        finish(was, content)
+    except BaseException as error:
+        failed(was, error)
+
+
+class _BegunAsync:
+    """An asynchronous iterator of bytes, with its first part there."""
+
+    def __init__(self, first: bytes, rest: AsyncIterator[Any]) -> None:
+        self._first: bytes | None = first
+        self._rest = rest
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        return as_bytes(await anext(self._rest))
+
+    async def aclose(self) -> None:
+        close = getattr(self._rest, 'aclose', None)
         if close is not None:
             await close()
-        if was._response is not None and was._response.ending is not None:
-            was.exchange.on_service_thread(partial(copy_context().run, was._response.end))
+
+
+async def _with_first_part_async(parts: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    try:
+        return _BegunAsync(as_bytes(await anext(parts)), parts)
+    except StopAsyncIteration:
+        return _BegunAsync(b'', parts)
+
+
+def is_cancelled() -> bool:
+    """Whether this task is being cancelled: its own code may raise CancelledError, too."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def on_thread(was: Was, function: Callable[[], Any]) -> None:
+    """Run `function` on a service thread, as this request's code."""
+    was.exchange.on_service_thread(partial(Context().run, _in_request, was, function))
+
+
+def _in_request(was: Was, function: Callable[[], Any]) -> None:
+    current.set(was)
+    function()
+
+
+async def _on_service_thread(was: Was, function: Callable[[], Any]) -> Any:
+    """What `function` returns or raises, called on a service thread."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if not future.done():
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = function()
+        except BaseException as error:  # an Exception is what a future can hold
+            failure = error if isinstance(error, Exception) else RuntimeError(repr(error))
+        loop.call_soon_threadsafe(settle, result, failure)
+
+    on_thread(was, run)
+    return await future
 
 
 async def _relay(
     was: Was,
-    begun: tuple[int, RawHeaders],
-    part: bytes,
-    parts: AsyncIterator[Any],
+    head: Head,
+    parts: AsyncIterator[bytes],
     scope: Any,
     receive: Any,
     send: Callable[[dict[str, Any]], Awaitable[None]],
 ) -> None:
-    """An ASGI application that sends `part` and the rest of `parts`. One that fails leaves it incomplete."""
-    await send({'type': 'http.response.start', 'status': begun[0], 'headers': begun[1]})
+    """An ASGI application that sends `parts`. One that fails leaves it incomplete."""
+    await send({'type': 'http.response.start', 'status': head[0], 'headers': head[1]})
     while True:
-        if part:
-            await send({'type': 'http.response.body', 'body': part, 'more_body': True})
         try:
-            part = _as_bytes(await anext(parts))
+            part = await anext(parts)
         except StopAsyncIteration:
             break
-        except asyncio.CancelledError:
-            raise
         except BaseException:
+            if is_cancelled():
+                raise
             log.exception('%s %s: the stream failed half-way', was.exchange.method, was.exchange.path)
             return
+        if part:
+            await send({'type': 'http.response.body', 'body': part, 'more_body': True})
     await send({'type': 'http.response.body', 'body': b'', 'more_body': False})
 
 
@@ -505,7 +629,7 @@ def _send_parts(was: Was, content: Iterable[Any]) -> None:
     if not all(isinstance(part, str | bytes | bytearray | memoryview) for part in content):
         _refuse(was, content)
     send_bytes(
-        was, b''.join(_as_bytes(part) for part in content), text=any(isinstance(p, str) for p in content)
+        was, b''.join(as_bytes(part) for part in content), text=any(isinstance(p, str) for p in content)
     )
 
 

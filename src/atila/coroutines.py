@@ -1,4 +1,4 @@
-"""Generator coroutines: a service that gives its thread back while Tasks run (SPEC chapter 25, SI-01 to SI-04).
+"""Generator coroutines: a service that gives its thread back while Tasks run (SPEC chapter 25, SI).
 
     @app.route ('/', coroutine = True)
     def service (was):
@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Generator
-from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,6 @@ from aquests import Task
 from skitai.context import current
 
 from . import contents
-from .errors import HTTPError
 
 if TYPE_CHECKING:
     from .cycle import Surrounded
@@ -125,8 +123,11 @@ def run(around: Surrounded, was: Was, generator: Any) -> None:
 
 async def _drive(around: Surrounded, was: Was, generator: Generator[Any, Any, Any], yielded: Any) -> None:
     current.set(was)
+    answer: Callable[[], None]
     try:
-        async with asyncio.timeout(was.endpoint.timeout):
+        if was.exchange.answered:
+            raise ClientGone  # given up before it began
+        async with asyncio.timeout(was.endpoint.timeout) as limit:
             while not isinstance(yielded, str | bytes | bytearray | memoryview):
                 try:
                     yielded = generator.send(await _value(was, yielded))
@@ -136,22 +137,16 @@ async def _drive(around: Surrounded, was: Was, generator: Generator[Any, Any, An
             else:
                 await _stream(was, generator, yielded)
                 answer = partial(around.streamed, was)
-    except (asyncio.CancelledError, ClientGone):
-        _give_up(was, generator)
-        on_thread(was, was.response.end)
-        raise
-    except TimeoutError as error:
-        _give_up(was, generator)
-        late = was.endpoint.timeout is not None and not isinstance(error, HTTPError)
-        answer = partial(
-            around.fail,
-            was,
-            HTTPError('503 Service Unavailable', 'the service took too long') if late else error,
-        )
     except BaseException as error:
         _give_up(was, generator)
-        answer = partial(around.fail, was, error)
-    on_thread(was, answer)
+        gone = isinstance(error, ClientGone)
+        if gone or (isinstance(error, asyncio.CancelledError) and contents.is_cancelled()):
+            contents.on_thread(was, was.response.end)
+            if gone:
+                return
+            raise
+        answer = partial(around.fail, was, around.too_slow() if limit.expired() else error)
+    contents.on_thread(was, answer)
 
 
 async def _value(was: Was, yielded: Any) -> Any:
@@ -213,20 +208,10 @@ async def _send_parts(
     except StopIteration as end:
         if end.value is not None:
             last = contents.as_bytes(end.value)
-    except (asyncio.CancelledError, ClientGone):
-        raise
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, ClientGone) or contents.is_cancelled():
+            raise
         log.exception('%s %s: the stream failed half-way', was.exchange.method, was.exchange.path)
         _give_up(was, generator)
         return
     await send({'type': 'http.response.body', 'body': last, 'more_body': False})
-
-
-def on_thread(was: Was, function: Callable[[], None]) -> None:
-    """Run `function` on a service thread, as this request's code."""
-    was.exchange.on_service_thread(partial(Context().run, _in_request, was, function))
-
-
-def _in_request(was: Was, function: Callable[[], None]) -> None:
-    current.set(was)
-    function()

@@ -22,13 +22,12 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
-from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from skitai.context import current
 
-from . import bodies, contents
+from . import bodies, contents, coroutines, deferred
 from .decorators import check_plain
 from .errors import HTTPError, fail
 from .was import Was
@@ -56,12 +55,11 @@ class Cycle:
     def set(self, kind: str, hook: Callable[..., Any], rank: int) -> None:
         """Make `hook` the app's hook of that kind: the last one wins, but never over one of a higher rank."""
         check_plain(f'the {kind} hook', hook)
-        takes = _positional(hook)
-        least, most = {'finish_request': (1, 2), 'failed_request': (2, 2)}.get(kind, (1, 1))
-        if not least <= takes <= most:
-            wanted = {'finish_request': 'was, response', 'failed_request': 'was, expt'}.get(kind, 'was')
-            raise TypeError(f'the {kind} hook must take ({wanted})')
-        if kind == 'finish_request' and takes == 1:
+        count = 2 if kind in ('finish_request', 'failed_request') else 1
+        if not _takes(hook, count):
+            if kind != 'finish_request' or not _takes(hook, 1):
+                wanted = {'finish_request': 'was, response', 'failed_request': 'was, expt'}.get(kind, 'was')
+                raise TypeError(f'the {kind} hook must take ({wanted})')
             hook = partial(_without_response, hook)
         known = self._hooks.get(kind)
         if known is None or known[1] <= rank:
@@ -89,7 +87,7 @@ class Cycle:
         """Once, at the end of a request; what fails here is logged (SPEC RC-04)."""
         try:
             self.run('teardown_request', was)
-        except Exception:
+        except BaseException:
             log.exception('%s: the teardown_request hook failed', self.app.name)
 
 
@@ -97,14 +95,13 @@ def _without_response(hook: Callable[[Was], Any], was: Was, response: Any) -> An
     return hook(was)
 
 
-def _positional(function: Callable[..., Any]) -> int:
-    """How many positional arguments a hook takes; 2 for one with *args."""
-    count = 0
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            return max(count, 2)
-        count += parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    return count
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a hook can be called with so many arguments."""
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 class Surrounded:
@@ -166,39 +163,71 @@ class Surrounded:
                     exchange.run_coroutine(self._await(was, arguments))
                     return
                 content = endpoint.inner(was, **arguments)
-                for after in endpoint.afters:
-                    after(was)
-            self._finish(was, content)
+                if endpoint.coroutine:
+                    coroutines.run(self, was, content)
+                    return
+                self.conclude(was, content)
+            else:
+                self.answer(was, content)
         except BaseException as error:
-            self._fail(was, error)
+            self.fail(was, error)
 
     async def _await(self, was: Was, arguments: dict[str, Any]) -> None:
         current.set(was)
-        exchange = was.exchange
+        if was.exchange.answered:  # given up before it began
+            contents.on_thread(was, was.response.end)
+            return
         try:
-            content = self.endpoint.inner(was, **arguments)
-            if inspect.isawaitable(content):
-                content = await content
-            answer = partial(self._after, was, content)
-        except asyncio.CancelledError:  # the client is gone, or time is up
-            exchange.on_service_thread(partial(Context().run, _in_request, was, was.response.end))
-            raise
+            async with asyncio.timeout(self.endpoint.timeout) as limit:
+                content = self.endpoint.inner(was, **arguments)
+                if inspect.isawaitable(content):
+                    content = await content
+            answer = partial(self.conclude, was, content)
         except BaseException as error:
-            answer = partial(self._fail, was, error)
-        exchange.on_service_thread(partial(Context().run, _in_request, was, answer))
+            if (
+                isinstance(error, asyncio.CancelledError) and contents.is_cancelled()
+            ):  # the client is gone, or
+                was.cancel_tasks()  # time is up
+                contents.on_thread(was, was.response.end)
+                raise
+            answer = partial(self.fail, was, self.too_slow() if limit.expired() else error)
+        contents.on_thread(was, answer)
 
-    def _after(self, was: Was, content: Any) -> None:
+    def conclude(self, was: Was, content: Any) -> None:
+        """What a service has returned, when it is there: `run_after`, then the answer."""
+        if deferred.is_deferred(content):
+            deferred.resolve(was, content, self.conclude, self.fail)
+            return
         try:
             for after in self.endpoint.afters:
                 after(was)
-            self._finish(was, content)
         except BaseException as error:
-            self._fail(was, error)
+            self.fail(was, error)
+        else:
+            self.answer(was, content)
+
+    def answer(self, was: Was, content: Any) -> None:
+        """Answer with `content`, by `finish_request`."""
+        try:
+            if deferred.is_deferred(content):
+                deferred.resolve(was, content, self.answer, self.fail)
+            elif contents.is_async_stream(content):
+                was.exchange.run_coroutine(
+                    contents.stream_async(was, content, contents.send, self.fail, self._finished)
+                )
+            else:
+                self._finish(was, content)
+        except BaseException as error:
+            self.fail(was, error)
+
+    def _finished(self, was: Was, content: Any) -> Any:
+        """What `finish_request` makes of it: another content, or None."""
+        return self.cycle.run('finish_request', was, content)
 
     def _finish(self, was: Was, content: Any) -> None:
         content = contents.begun(content)
         try:
-            replaced = self.cycle.run('finish_request', was, content)
+            replaced = self._finished(was, content)
         except BaseException:
             contents.drop(content)
             raise
@@ -208,26 +237,40 @@ class Surrounded:
             content = self.minify(content)
         contents.send(was, content)
 
-    def _fail(self, was: Was, error: BaseException) -> None:
-        too_late = was.exchange.answered  # the service took too long, or the client is gone
+    def streamed(self, was: Was) -> None:
+        """A coroutine has streamed its answer: it is complete, what `finish_request` returns is late."""
+        try:
+            self._finished(was, None)
+        except BaseException:
+            log.exception('%s: the finish_request hook failed', self.cycle.app.name)
+        was.response.end()
+
+    def fail(self, was: Was, error: BaseException) -> None:
+        """Answer a request that failed: by `failed_request`, else with an error."""
         content = None
         was.new_response()  # what the service had set was meant for another answer
         try:
             content = self.cycle.run('failed_request', was, (type(error), error, error.__traceback__))
-        except Exception:
+        except BaseException:
             log.exception('%s: the failed_request hook failed', self.cycle.app.name)
-        if content is None or too_late:
+        if content is None or was.exchange.answered:  # or the service took too long, or the client is gone
             fail(was, error)
         else:
             self._answer_failure(was, error, content)
-        if too_late:
-            was.response.end()
+
+    @staticmethod
+    def too_slow() -> HTTPError:
+        """The route's own time limit is over (SPEC appendix B.17)."""
+        return HTTPError('503 Service Unavailable', 'the service took too long')
 
     def _answer_failure(self, was: Was, error: BaseException, content: Any) -> None:
         if not isinstance(error, HTTPError):
             log.error('%s %s failed', was.exchange.method, was.exchange.path, exc_info=error)
         try:
-            contents.send(was, content)
+            if deferred.is_deferred(content):
+                deferred.resolve(was, content, contents.send, fail)
+            else:
+                contents.send(was, content)
         except BaseException as failure:
             fail(was, failure)
 
@@ -273,8 +316,3 @@ def _first_content(guards: tuple[Callable[..., Any], ...], was: Was, arguments: 
         if content is not None:
             return content
     return None
-
-
-def _in_request(was: Was, function: Callable[[], None]) -> None:
-    current.set(was)
-    function()

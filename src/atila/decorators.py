@@ -36,6 +36,8 @@ Guard = Callable[['Was', dict[str, Any]], Any]
 After = Callable[['Was'], Any]
 
 _MARK = '__atila_decorated__'
+#: Where `@app.coroutine` and `@app.input_stream` leave their route options.
+OPTIONS = '__atila_options__'
 
 
 class Peeled:

@@ -1,12 +1,12 @@
-"""Contents that are there later: the service has given its thread back (SPEC TK-09, RS-20, RS-21, RS-23 to RS-27).
+"""Contents that are there later: the service has given its thread back (SPEC TK-09, RS-20 to RS-27).
 
     task.then (f)      what f (was, task) returns, when the Task is finished
     was.Map (...)      the results of Tasks as JSON or XML, or in a template
     was.ThreadPass (f) what f (was, ...) returns, on another service thread
     was.Queue (f)      what f (queue) puts, streamed
 
-`resolve` waits on the event loop, then makes the content on a service thread. What a `then` function returns may
-be deferred again.
+`resolve` waits on the event loop, then makes the content on a service thread. What a `then` function returns
+may be deferred again.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
-from aquests import Task, Tasks, Then, Thread
+from aquests import Task, Tasks, Then
 from skitai.context import current
 from skitai.errorpage import accepts
 
 from . import contents
-from .coroutines import on_thread
+from .errors import fail
 
 if TYPE_CHECKING:
     from .was import Was
@@ -35,6 +35,9 @@ class Deferred:
     """A content to come. `waits_for`: the Task whose end is waited for, or None."""
 
     waits_for: Task | None = None
+
+    def __respond__(self, was: Was) -> None:
+        resolve(was, self, contents.send, fail)
 
     def make(self, was: Was) -> Any:
         """The content; called on a service thread, the Task is finished."""
@@ -52,7 +55,7 @@ def resolve(was: Was, content: Any, done: Done, failed: Failed) -> None:
     if task is not None and not task.done():
         was.exchange.run_coroutine(_wait(was, deferred, task, done, failed))
     elif isinstance(deferred, ThreadPass):
-        on_thread(was, lambda: _make(was, deferred, done, failed))
+        contents.on_thread(was, lambda: _make(was, deferred, done, failed))
     else:
         _make(was, deferred, done, failed)
 
@@ -60,20 +63,19 @@ def resolve(was: Was, content: Any, done: Done, failed: Failed) -> None:
 async def _wait(was: Was, deferred: Deferred, task: Task, done: Done, failed: Failed) -> None:
     current.set(was)
     try:
-        async with asyncio.timeout(was.endpoint.timeout):
-            await task.completed()
+        if not was.exchange.answered:  # else it was given up before it began
+            async with asyncio.timeout(was.endpoint.timeout):
+                await task.completed()
+    except TimeoutError:
+        was.cancel_tasks()
+        late = was.Error('503 Service Unavailable', 'the service took too long')
+        contents.on_thread(was, lambda: failed(was, late))
+        return
     except asyncio.CancelledError:  # the client is gone, or time is up
         was.cancel_tasks()
-        on_thread(was, was.response.end)
+        contents.on_thread(was, was.response.end)
         raise
-    except TimeoutError as error:
-        was.cancel_tasks()
-        late = error
-        on_thread(
-            was, lambda: failed(was, was.Error('503 Service Unavailable', f'the service took too long{late}'))
-        )
-        return
-    on_thread(was, lambda: _make(was, deferred, done, failed))
+    contents.on_thread(was, lambda: _make(was, deferred, done, failed))
 
 
 def _make(was: Was, deferred: Deferred, done: Done, failed: Failed) -> None:
@@ -189,7 +191,7 @@ class ProducerQueue:
 async def queued(
     producer: Callable[[ProducerQueue], Any], size: int, wait_timeout: float, task_of: Callable[..., Task]
 ) -> AsyncIterator[Any]:
-    """The stream of `was.Queue`: what `producer (queue)` puts, until None, its end, or a pause that is too long."""
+    """The stream of `was.Queue`: what `producer (queue)` puts, until None, its end, or too long a pause."""
     queue = ProducerQueue(asyncio.get_running_loop(), size)
 
     def produce() -> None:
@@ -218,4 +220,8 @@ async def queued(
         task.cancel()
 
 
-__all__ = ['Deferred', 'Map', 'ProducerQueue', 'ThreadPass', 'Thread', 'is_deferred', 'queued', 'resolve']
+def _send_then(was: Was, content: Then) -> None:
+    resolve(was, content, contents.send, fail)
+
+
+contents.register(Then, _send_then)

@@ -94,6 +94,8 @@ def fail(was: Was, error: BaseException) -> None:
     exchange = was.exchange
     if exchange.answered:
         log.error('%s %s: failed after its answer had begun', exchange.method, exchange.path, exc_info=error)
+        if was._response is not None:
+            was._response.end()
         return
     if isinstance(error, HTTPError):
         code, reason, explain, errno = error.status_code, error.reason, error.explain, error.errno

@@ -73,7 +73,7 @@ class EventBus:
         for handler in self._handlers.get(event, ()):
             try:
                 handler(was, *args, **kargs)
-            except Exception:
+            except BaseException:  # not even SystemExit is more than this handler's own
                 log.exception(
                     '%s: the handler %s of the event %r failed', self.app.name, _name(handler), event
                 )

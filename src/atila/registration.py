@@ -180,6 +180,20 @@ class Registration(Verification):
         """The same for code: raises the 400 where the request's parameters don't fit (SPEC IN-26)."""
         Inspection(**spec)(request._was, {})
 
+    def coroutine(self, function: Function) -> Function:
+        """The route option `coroutine = True`, as a decorator of the function itself (SPEC CO-01)."""
+        return self._with_option(function, 'coroutine')
+
+    def input_stream(self, function: Function) -> Function:
+        """The route option `input_stream = True`, as a decorator (SPEC SI-01)."""
+        return self._with_option(function, 'input_stream')
+
+    def _with_option(self, function: Function, name: str) -> Function:
+        if self._app.is_routed(function):
+            raise TypeError(f'{function.__name__} is routed already: put @app.route above @app.{name}')
+        setattr(function, decorators.OPTIONS, {**getattr(function, decorators.OPTIONS, {}), name: True})
+        return function
+
     def testpass_required(self, test: Callable[[Was], Any]) -> Callable[[Function], Function]:
         """Let only requests pass for which `test (was)` isn't False, others get 403 (SPEC HP-01)."""
         guard = decorators.testpass(test)

@@ -8,8 +8,8 @@ nothing it leaves in a context variable is seen by the next request on that thre
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Callable
-from contextvars import Context
 from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from skitai.context import current
 from skitai.exchange import Exchange, Handler
 
 from . import bodies, contents
-from .decorators import Peeled, is_async
+from .decorators import OPTIONS, Peeled, is_async
 from .errors import HTTPError, fail, fail_later
 from .parameters import Signature
 from .routing import Rule
@@ -46,6 +46,7 @@ class Endpoint:
         'bare',
         'body_limit',
         'content_types',
+        'coroutine',
         'cors',
         'description',
         'door',
@@ -53,6 +54,7 @@ class Endpoint:
         'guards',
         'handler',
         'inner',
+        'input_stream',
         'methods',
         'mntopt',
         'name',
@@ -63,6 +65,7 @@ class Endpoint:
         'rule',
         'signature',
         'subdomain',
+        'timeout',
         'urlargs',
     )
 
@@ -89,6 +92,15 @@ class Endpoint:
         self.inner, self.guards, self.afters = peeled.inner, peeled.guards, peeled.afters
         #: What `@app.authorization_required` says; the rest is looked up when the app is mounted.
         self.authenticate: Any = peeled.authenticate
+        options = {**getattr(function, OPTIONS, {}), **options}
+        #: The body is left unread: the service asks for it (SPEC SI-01).
+        self.input_stream = bool(options.get('input_stream'))
+        self.on_loop = is_async(function)
+        #: A generator that yields Tasks (SPEC CO-01); without that a generator is a stream.
+        self.coroutine = not self.on_loop and (self.input_stream or bool(options.get('coroutine')))
+        #: Seconds after which a coroutine or an `async def` is given up.
+        self.timeout: float | None = _seconds(name, options.get('timeout'))
+        self.options = options
         #: What the engine calls for a request: this, or (once the app is mounted) what surrounds it.
         self.handler: Handler = self
         #: The same for a request with a body, where it must be let in first.
@@ -99,7 +111,6 @@ class Endpoint:
         self.body_limit: int | None = 0  # set when the app is mounted
         self.content_types = frozenset(t.lower() for t in options.get('content_types') or ())
         self.subdomain: str | None = options.get('subdomain')
-        self.on_loop = is_async(function)
         #: Nothing to check before it is called: the router hands it out at once.
         self.plain = not (self.content_types or self.subdomain or self.unknown_urlargs)
         self.bare = self.signature.bare and not rule.names
@@ -118,8 +129,8 @@ class Endpoint:
             'keywords': self.signature.any_name,
             'func_id': self.name,
             'route': self.rule.text,
-            'coroutine': bool(self.options.get('coroutine')),
-            'input_stream': bool(self.options.get('input_stream')),
+            'coroutine': self.coroutine,
+            'input_stream': self.input_stream,
         }
 
     @property
@@ -177,6 +188,8 @@ class Endpoint:
 
     async def _await(self, was: Was, arguments: dict[str, Any]) -> None:
         current.set(was)
+        if was.exchange.answered:
+            return  # given up before it began
         try:
             content = self.function(was, **arguments)
             if isawaitable(content):
@@ -185,10 +198,13 @@ class Endpoint:
                 contents.send(was, content)
                 return
             answer = partial(self._send, was, content)
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, CancelledError) and contents.is_cancelled():
+                was.cancel_tasks()
+                raise
             answer = partial(fail, was, error)
         # A generator's next part, a file's, an error handler: what may block belongs on a service thread.
-        was.exchange.on_service_thread(partial(Context().run, _in_request, was, answer))
+        contents.on_thread(was, answer)
 
     def _send(self, was: Was, content: Any) -> None:
         try:
@@ -206,9 +222,12 @@ class Endpoint:
         return self.signature.check(given, self.app.restrict_parameter_count)
 
 
-def _in_request(was: Was, function: Callable[[], None]) -> None:
-    current.set(was)
-    function()
+def _seconds(name: str, timeout: Any) -> float | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0:
+        raise ValueError(f'{name}: timeout = {timeout!r}: seconds are needed')
+    return float(timeout)
 
 
 class Refusal:

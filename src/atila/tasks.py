@@ -22,7 +22,7 @@ _MAP_OPTIONS = ('timeout', 'mtime', 'etag', 'maxage')
 
 
 class TaskMembers:
-    """A base of `was.Was`. When the client goes or time is up, the request's unfinished Tasks are cancelled."""
+    """A base of `was.Was`. When the client goes or time is up, unfinished Tasks are cancelled."""
 
     __slots__ = ()
 

@@ -25,6 +25,7 @@ from .response import HeadersLike, Response
 from .security.headers import new_nonce
 from .security.members import Secrets
 from .security.otp import generate as generate_otp  # noqa: F401  `atila.was.generate_otp` (HE-07)
+from .tasks import TaskMembers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger('atila.app')
 
 
-class Was(Secrets):
+class Was(Secrets, TaskMembers):
     """The first argument of every service and hook.
 
     Belongs to one request and to the thread (or coroutine) that serves it at the moment. Users may set
@@ -78,7 +79,8 @@ class Was(Secrets):
         """Forget what was set on the response, cookies and their like included (SPEC RC-07)."""
         before, response = self._response, Response(self)
         if before is not None:
-            response.ending, response.standing = before.ending, before.standing
+            response.ending, before.ending = before.ending, None
+            response.standing = before.standing
         self._response = response
         if self._request is not None:
             self._request.forget_state()

@@ -188,11 +188,18 @@ class Exchange:
         raise NotImplementedError
 
     def run_coroutine(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run `coroutine` on the event loop; it is cancelled when the client goes or time is up."""
+        """Run `coroutine` on the event loop; it is cancelled when the client goes or time is up.
+
+        It is started in any case: if the request is over by then (`answered`), it sees that itself.
+        """
         raise NotImplementedError
 
     def on_service_thread(self, function: Callable[[], None]) -> None:
         """Run `function` on a service thread, after those that wait for one."""
+        raise NotImplementedError
+
+    async def receive_message(self) -> dict[str, Any]:
+        """The next message of ASGI's `receive`, for a body that was left unread; on the event loop."""
         raise NotImplementedError
 
     async def asgi(self, application: Callable[..., Any], root_path: str) -> None:

@@ -161,6 +161,7 @@ class AsgiExchange(Exchange):
         '_receive',
         '_send',
         '_tasks',
+        '_watched',
         'engine',
         'loop',
     )
@@ -186,6 +187,8 @@ class AsgiExchange(Exchange):
         self.transaction = None
         self._answer: asyncio.Future[_Answer] = self.loop.create_future()
         self._gone: asyncio.Task[None] | None = None
+        #: Done when `_gone` is there: a body that was left unread at first is watched for later.
+        self._watched: asyncio.Future[None] = self.loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._over = False
         #: Who may read the body: this request's coroutine, and its handler. The last one closes it.
@@ -242,7 +245,7 @@ class AsgiExchange(Exchange):
 
     def _start_receiving(self, handler: BodyHandler) -> None:
         if not self._over:
-            task = self.engine.spawn(self._bring(handler))
+            task = self.engine.spawn(self._guarded(self._bring(handler)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -263,6 +266,7 @@ class AsgiExchange(Exchange):
             if message['type'] == 'http.disconnect':
                 self._forget()
                 return False
+            self._active = monotonic()  # while the body arrives, the time to answer begins anew
             chunk = message.get('body', b'')
             self.body_received += len(chunk)
             if self.body_received > limit:
@@ -283,12 +287,14 @@ class AsgiExchange(Exchange):
     async def _awaited_answer(self) -> _Answer:
         """What the handler answers with; what is sent instead when time is over or the client gone."""
         answer = self._answer
-        waited: set[asyncio.Future[Any]] = {answer} if self._gone is None else {answer, self._gone}
         timeout = self.engine.settings.request_timeout
         while not answer.done() and not self.is_gone:
             left = self._active + timeout - monotonic()
             if left <= 0:
                 break
+            waited: set[asyncio.Future[Any]] = {answer, self._watched}
+            if self._gone is not None:
+                waited = {answer, self._gone}
             await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             self._cancel_tasks()
@@ -318,6 +324,8 @@ class AsgiExchange(Exchange):
         """Notice from now on when the client goes. Whatever else it sends is thrown away."""
         if self._gone is None:
             self._gone = self.loop.create_task(self._until_gone())
+            if not self._watched.done():
+                self._watched.set_result(None)
 
     async def _until_gone(self) -> None:
         try:
@@ -455,9 +463,7 @@ class AsgiExchange(Exchange):
             coroutine.close()
 
     def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        if self._over:
-            coroutine.close()
-            return
+        # Also where the request is over: the coroutine sees that itself, and does what is to be done then.
         task = self.engine.spawn(self._guarded(coroutine))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -465,11 +471,12 @@ class AsgiExchange(Exchange):
     async def _guarded(self, coroutine: Coroutine[Any, Any, None]) -> None:
         try:
             await coroutine
-        except asyncio.CancelledError:
-            raise
         except _ClientGone:
             log.debug('%s %s: the client is gone', self.method, self.path)
-        except BaseException:  # not even SystemExit may end the event loop
+        except BaseException as error:  # not even SystemExit may end the event loop
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
             self._failed()
 
     def _failed(self) -> None:
@@ -477,6 +484,12 @@ class AsgiExchange(Exchange):
         self.refuse(500)
 
     # -- ASGI mounts -----------------------------------------------------------------------------
+
+    async def receive_message(self) -> dict[str, Any]:
+        message = dict(await self._receive())
+        self.body_received += len(message.get('body', b''))
+        self._active = monotonic()
+        return message
 
     async def asgi(self, application: Callable[..., Any], root_path: str) -> None:
         relay = _Relay(self)

@@ -51,7 +51,7 @@ _NO_BODY_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
 class DirectExchange(Exchange):
     #: `_given_up` is set when the request was answered in its service's stead, `_task` for a coroutine.
     #: `unread`: there is a body that nobody has read to its end.
-    __slots__ = ('_given_up', '_task', 'engine', 'proto', 'unread')
+    __slots__ = ('_given_up', '_on_gone', '_task', 'engine', 'proto', 'unread')
 
     def __init__(
         self, scope: dict[str, Any], fields: dict[bytes, bytes], proto: Any, engine: DirectEngine, now: float
@@ -150,6 +150,9 @@ class DirectExchange(Exchange):
         """
         break_off(self.client)
         self._close_stream()
+        task = getattr(self, '_task', None)
+        if task is not None and not task.done():
+            self.engine.loop.call_soon_threadsafe(task.cancel)
 
     def _close_stream(self) -> None:
         if self.engine.streaming.pop(self, None) is not None:
@@ -173,15 +176,27 @@ class DirectExchange(Exchange):
     def when_gone(self, callback: Callable[[], object]) -> None:
         """Call `callback` once when the client goes (or, harmlessly, when the answer is complete).
 
-        Only after the request's body was read to its end, or for a request without one.
+        Only after the request's body was read to its end, or for a request without one. There is one watch
+        for a request (Granian answers a second `receive` at once, with nothing in it), so a later callback
+        takes an earlier one's place.
         """
+        watched = hasattr(self, '_on_gone')
+        self._on_gone = callback
+        if not watched:
+            self._watch_client()
+
+    def _watch_client(self) -> None:
         awaitable = self.proto.receive()
 
         def look() -> None:
-            if awaitable.result()['type'] == 'http.disconnect':
-                callback()
-            elif not awaitable.result().get('more_body'):
-                self.when_gone(callback)  # that was the empty body of a request that has none
+            result = getattr(awaitable, 'result', None)
+            if result is None:
+                return  # somebody else receives: there is nothing to learn
+            message = result()
+            if message['type'] == 'http.disconnect':
+                self._on_gone()
+            elif not message.get('more_body'):
+                self._watch_client()  # that was the empty body of a request that has none
 
         if Wake(look).wait(awaitable):
             look()
@@ -203,20 +218,18 @@ class DirectExchange(Exchange):
         task = loop.create_task(self._guarded(coroutine), context=Context())
         self.engine.tasks.add(task)
         task.add_done_callback(self.engine.tasks.discard)
-        watched = hasattr(self, '_task')
         self._task = task
-        # One receive at a time: Granian answers a second one with a disconnect that is none.
-        if watch and not watched:  # else the coroutine receives the body itself
+        if watch:  # else the coroutine receives the body itself
             self.when_gone(self._client_gone)
 
     async def _guarded(self, coroutine: Coroutine[Any, Any, None]) -> None:
         try:
             await coroutine
-        except asyncio.CancelledError:  # the client has gone, or time is up
-            self.engine.forget(self)
-            self._release_unused_body()
-            raise
-        except BaseException:  # not even SystemExit may end the event loop
+        except BaseException as error:  # not even SystemExit may end the event loop
+            if is_cancelled(error):  # the client has gone, or time is up
+                self.engine.forget(self)
+                self._release_unused_body()
+                raise
             log.exception('%s %s: a handler failed', self.method, self.path)
             self.engine.refuse(self, 500)
 
@@ -232,7 +245,7 @@ class DirectExchange(Exchange):
 
     async def _completed(self, awaitable: Any) -> None:
         """Wait on the event loop for one of Granian's awaitables."""
-        if type(awaitable) is self.engine.ready_type or awaitable.done():
+        if type(awaitable) is self.engine.ready_type or not hasattr(awaitable, 'done') or awaitable.done():
             return
         loop = self.engine.loop
         future = loop.create_future()
@@ -254,14 +267,14 @@ class DirectExchange(Exchange):
 
     async def asgi(self, application: Callable[..., Any], root_path: str) -> None:
         try:
-            await application(self.scope | {'root_path': root_path}, self._asgi_receive, self._asgi_send)
+            await application(self.scope | {'root_path': root_path}, self.receive_message, self._asgi_send)
         finally:
             if self in self.engine.streaming:
                 self.abort()
             else:
                 self.engine.forget(self)
 
-    async def _asgi_receive(self) -> dict[str, Any]:
+    async def receive_message(self) -> dict[str, Any]:
         awaitable = self.proto.receive()
         await self._completed(awaitable)
         message: dict[str, Any] = awaitable.result()
@@ -274,13 +287,26 @@ class DirectExchange(Exchange):
 
     async def _asgi_send(self, message: dict[str, Any]) -> None:
         if message['type'] == 'http.response.start':
-            self.begin(message['status'], message['headers'])
+            if not self.begin(message['status'], message['headers']):
+                raise AnswerGone('the request has been answered already')
         elif self in self.engine.streaming:
             if message['body']:
                 await self._taken(self.write(message['body']))
                 await asyncio.sleep(0)  # a fast reader leaves the loop to others between two parts
             if not message['more_body']:
                 self.end()
+        else:
+            raise AnswerGone('the request has been answered, or given up')
+
+
+class AnswerGone(Exception):
+    """A coroutine sends, but its request was answered in its stead, or its stream broken off."""
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether `error` is this task's cancellation, and not one that its own code has raised or passed on."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def _call(function: Callable[[], None]) -> None:
@@ -315,7 +341,12 @@ class _Stream:
             self._close()
             self.exchange.end()
             return
-        self.exchange.when_gone(self._client_gone)
+        try:
+            self.exchange.when_gone(self._client_gone)
+        except BaseException:
+            self._close()
+            self.exchange.abort()
+            raise
         self.step()
 
     def _client_gone(self) -> None:
@@ -533,6 +564,9 @@ class DirectEngine:
         """The request is complete: run its handler."""
         handler = exchange.handler
         assert handler is not None
+        if self.in_flight.pop(exchange, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
+            exchange._release_body()
+            return  # given up while its body arrived
         self.in_flight[exchange] = monotonic()
         if handler.on_loop:
             self._serve(exchange)
@@ -601,6 +635,14 @@ class DirectEngine:
 
     def _watch(self) -> None:
         """Once a second on the loop: give up what took too long."""
+        try:
+            self._give_up_late()
+        except Exception:
+            log.exception('the watch for time-outs failed')
+        finally:
+            self.loop.call_later(1.0, self._watch)
+
+    def _give_up_late(self) -> None:
         now = monotonic()
         late = now - self.settings.request_timeout
         for reader in list(self.reading):
@@ -631,7 +673,6 @@ class DirectEngine:
             if progress < stalled:
                 log.warning('%s %s: the client takes no data', exchange.method, exchange.path)
                 exchange.abort()
-        self.loop.call_later(1.0, self._watch)
 
     # -- life ------------------------------------------------------------------------------------
 

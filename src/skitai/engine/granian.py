@@ -101,7 +101,7 @@ class Wake:
 
     def wait(self, awaitable: Any) -> bool:
         """True when `awaitable` is ready now; False when `resume` will be called, on another thread."""
-        if awaitable.done():
+        if not hasattr(awaitable, 'done') or awaitable.done():  # Granian's ready awaitable has no `done`
             return True
         awaitable.add_done_callback(self, context=None)
         inline = self.state is True

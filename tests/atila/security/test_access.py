@@ -1,7 +1,7 @@
 """Who gets in where: users x routes x methods x parameters, for each scheme (SPEC chapters 9 and 10).
 
-`expected` is a model of its own: it knows the rows of the SPEC and the table `ROUTES`, nothing of the product.
-The product is a launched server; the clients are others' (`requests`, `curl`, `httpx2`).
+`expected` is a model of its own: it knows the rows of the SPEC and the table `ROUTES`, nothing of the
+product. That is a launched server; the clients are others' (`requests`, `curl`, `httpx2`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SERVE = f"""
     def make (kind):
         app = Atila (kind)
         app.securekey = {KEY!r}
-        app.realm = 'Zoo, "%s"' % kind
+        app.realm = 'Zoo, ' + kind
         app.users = {{name: ('password of ' + name, False, {{'lev': name}}) for name in ('user', 'staff', 'admin')}}
 
         def identify (was):
@@ -141,8 +141,8 @@ class Route(NamedTuple):
     authenticates: bool
     asks: str | None = None
     ignored: bool = False
-    parameters: dict[str, str] = {}  # noqa: RUF012  (never changed)
-    by_method: dict[str, str] = {}  # noqa: RUF012
+    parameters: dict[str, str] = {}
+    by_method: dict[str, str] = {}
 
 
 _MIXED: dict[str, Any] = {'parameters': {'id': 'staff'}, 'by_method': {'DELETE': 'admin'}}
@@ -235,11 +235,11 @@ def matrix() -> Iterator[Request]:
 
 
 ALL = list(matrix())
-#: For clients that are slow to call: each route and method once, with what matters.
+#: For clients that are slow to call: each route and method, with some of the parameters.
 SOME = [
     request
-    for (route, method), found in itertools.groupby(ALL, lambda request: request[:2])
-    for request in list(found)[-3:-2] or [Request(route, method)]
+    for _, found in itertools.groupby(ALL, lambda request: request[:2])
+    for request in list(found)[::4]
 ]
 
 
@@ -340,7 +340,7 @@ def test_the_whole_matrix(server: ServerClient, scheme: str, user: str) -> None:
         )
         challenge = answer.headers.get('WWW-Authenticate', '')
         if answer.status_code == 401 and ROUTES[request.route].authenticates:  # AU-03
-            assert challenge.lower().startswith(f'{scheme} realm="zoo, \\"{scheme}\\""'), challenge
+            assert challenge.lower().startswith(f'{scheme} realm="zoo, {scheme}"'), challenge
         return answer.status_code, answer.text
 
     compare(scheme, user, ALL, ask)

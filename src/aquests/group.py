@@ -1,0 +1,267 @@
+"""`Tasks`: several Tasks as one (SPEC TH-04 to TH-07)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from . import clock as clocks
+from .errors import NoSuchElement, TaskCancelled, TaskTimeout
+from .records import Record
+from .result import Result
+from .task import TIMEOUT, Mask, Task
+
+#: How a Task's result is asked for, as the first suffix of its name (SPEC TH-06).
+_METHODS = ('fetch', 'one', 'dict')
+
+
+class _Member:
+    """One Task of a group. `name`: its key in the result, None for an unnamed one. `steps`: see
+    `split_name`.
+    """
+
+    __slots__ = ('constant', 'method', 'name', 'shown', 'steps', 'task')
+
+    def __init__(self, task: Task, name: str | None, constant: bool = False) -> None:
+        self.task = task
+        self.shown = name or ''
+        self.constant = constant
+        self.method, self.steps = '', ()  # type: str, tuple[str, ...]
+        if name is not None and not constant:
+            name, self.method, self.steps = split_name(name)
+        self.name = name
+
+    def value(self, method: str) -> Any:
+        """What the group's result has for this Task, asked for by `method` if its name says nothing."""
+        if self.constant:
+            return self.task.fetch()
+        method = self.method or ('fetch' if self.steps else method)
+        value = _as_dict(self.task) if method == 'dict' else getattr(self.task, method)()
+        for step in self.steps:
+            value = _element(value, step, self.shown)
+        return value
+
+
+def split_name(name: str) -> tuple[str, str, tuple[str, ...]]:
+    """'n__one__field' -> ('n', 'one', ('field',)): key, method or '', elements (SPEC TH-06).
+
+    `one`, `fetch`, `dict` are methods in the first place only; a number is an index, anything else the field
+    of a dict. A name with an empty part (`__n`, `a____b`, `n__`) is taken as it is.
+    """
+    parts = name.split('__')
+    if len(parts) == 1 or not all(parts):
+        return name, '', ()
+    if parts[1] in _METHODS:
+        return parts[0], parts[1], tuple(parts[2:])
+    return parts[0], '', tuple(parts[1:])
+
+
+def _element(value: Any, step: str, name: str) -> Any:
+    try:
+        if isinstance(value, Mapping):
+            return value[int(step)] if step not in value and step.isdecimal() else value[step]
+        return value[int(step)] if step.isdecimal() else getattr(value, step)
+    except (LookupError, AttributeError, TypeError):
+        raise NoSuchElement(f'{name}: the result has no {step!r}') from None
+
+
+def _as_dict(task: Task) -> Any:
+    return task.dict() if isinstance(task, Tasks) else Record(task.fetch())
+
+
+class Tasks(Task):
+    """A group: Tasks, lists of Tasks, named Tasks, named constants (SPEC TH-04).
+
+    Without names fetch gives the list of results in the order given; with any, a dict (`results.files` too)
+    of the named ones only, and the others are checked: what they raise is raised. Groups nest. A list of
+    Tasks as a named value is a group. Names may say how: `total__one` (SPEC TH-06, `split_name`); constants
+    keep theirs.
+
+    `timeout`: seconds that all have together, from now; those that are not finished then end with
+    STA_TIMEOUT, whatever time they had themselves (SPEC TH-07). `cancel ()` cancels all.
+
+    Of several failures fetch raises the first in the order given. A group is done when all its Tasks are.
+    """
+
+    __slots__ = ('_members', '_over', '_pending')
+
+    def __init__(
+        self,
+        *tasks_or_list: Any,
+        timeout: float | None = TIMEOUT,
+        meta: Mapping[str, Any] | None = None,
+        **named: Any,
+    ) -> None:
+        self._members: list[_Member] = []
+        self._pending = 0
+        self._over: type[TaskTimeout] | type[TaskCancelled] | None = None
+        super().__init__(meta, None, None)
+        if timeout is not None:
+            self._deadline = time.monotonic() + timeout
+        self._add(_members_of(tasks_or_list, named))
+
+    # -- results ----------------------------------------------------------------------------------------
+
+    def fetch(
+        self, cache: float | None = None, cache_if: Sequence[int] = (200,), timeout: float | None = None
+    ) -> Any:
+        """The list or the dict of results."""
+        return self._collect('fetch', timeout)
+
+    def one(
+        self, cache: float | None = None, cache_if: Sequence[int] = (200,), timeout: float | None = None
+    ) -> Any:
+        """The same with each Task's `one ()`, except where its name says something else."""
+        return self._collect('one', timeout)
+
+    def commit(self, timeout: float | None = None) -> None:
+        """Wait; raise if a Task failed."""
+        self._await_result(timeout)
+        for task in self:
+            task.commit()
+
+    def dict(self, timeout: float | None = None) -> Record:
+        """The named results; an empty dict where there are no names."""
+        results = self._collect('fetch', timeout)
+        return results if isinstance(results, Record) else Record()
+
+    def dispatch(
+        self, cache: float | None = None, cache_if: Sequence[int] = (200,), timeout: float | None = None
+    ) -> Any:
+        """The Results of all in the order given, a nested group's as a list; raises for none."""
+        waited = self._await_result(timeout)
+        return [member.task.dispatch() if member.task.done() else waited for member in self._members]
+
+    def wait(self, timeout: float | None = None) -> Any:
+        """As dispatch; but failures remain to be fetched, or are logged."""
+        waited = self._await_result(timeout)
+        return [member.task.wait() if member.task.done() else waited for member in self._members]
+
+    def __iter__(self) -> Iterator[Any]:
+        """The Results, each when it is there."""
+        return (member.task.dispatch() for member in list(self._members))
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __getitem__(self, key: int | str) -> Any:
+        """One Task's Result, by its place or its name."""
+        if isinstance(key, str):
+            for member in self._members:
+                if member.name == key:
+                    return member.task.dispatch()
+            raise KeyError(key)
+        return self._members[key].task.dispatch()
+
+    # -- members ----------------------------------------------------------------------------------------
+
+    def add(self, *tasks: Any, **named: Any) -> Tasks:
+        """More Tasks, under the same deadline; the group is done when they are too. The group itself.
+
+        Add before the group is waited for: whoever was told that it is done is not told again.
+        """
+        self._add(_members_of(tasks, named))
+        return self
+
+    def merge(self, tasks: Tasks) -> Tasks:
+        """Add the Tasks of another group, with their names. The group itself."""
+        self._add(list(tasks._members))
+        return self
+
+    def _add(self, members: list[_Member]) -> None:
+        with self._lock:
+            names = {member.name for member in self._members}
+            for member in members:
+                if member.name is not None and member.name in names:
+                    raise TypeError(f'two results of Tasks are named {member.name!r}')
+                names.add(member.name)
+            self._members = [*self._members, *members]
+            pending = [member.task for member in members if not member.task.done()]
+            self._pending += len(pending)
+            over = self._over
+            if pending:
+                self._result = None
+                if self._deadline is not None and self._alarm is None:
+                    self._alarm = clocks.clock.set(self._deadline, self)
+        for task in pending:
+            task.add_done_callback(self._member_done)
+            if over is not None:  # added too late
+                _finish(task, over)
+        if not self._pending:
+            self._settle(Result())
+
+    def _member_done(self, task: Task) -> None:
+        with self._lock:
+            self._pending -= 1
+            if self._pending:
+                return
+        self._settle(Result())
+
+    def _collect(self, method: str, timeout: float | None) -> Any:
+        waited = self._await_result(timeout)
+        if not all(member.task.done() for member in self._members):
+            waited.fetch()  # raises: the wait was too short
+        members = self._members
+        if all(member.name is None for member in members):
+            return [member.value(method) for member in members]
+        named = Record()
+        for member in members:
+            if member.name is None:
+                member.task.commit()
+            else:
+                named[member.name] = member.value(method)
+        return named
+
+    # -- the end ------------------------------------------------------------------------------------------
+
+    def cancel(self) -> bool:
+        if self.done():
+            return False
+        self._stop_all(TaskCancelled)
+        return True
+
+    def expire(self) -> None:
+        if not self.done():
+            self._stop_all(TaskTimeout)
+
+    def _stop_all(self, error: type[TaskTimeout] | type[TaskCancelled]) -> None:
+        with self._lock:
+            self._over = error
+        for member in self._members:
+            _finish(member.task, error)
+
+    def _describe(self) -> str:
+        return f'Tasks ({len(self._members)})'
+
+
+def _finish(task: Task, error: type[TaskTimeout] | type[TaskCancelled]) -> None:
+    if error is TaskTimeout:
+        task.expire()
+    else:
+        task.cancel()
+
+
+def _members_of(tasks: tuple[Any, ...], named: Mapping[str, Any]) -> list[_Member]:
+    members = [_Member(task, None) for task in _flat(tasks)]
+    for name, value in named.items():
+        if isinstance(value, Task):
+            members.append(_Member(value, name))
+        elif isinstance(value, list | tuple) and value and all(isinstance(task, Task) for task in value):
+            members.append(_Member(Tasks(*value), name))
+        else:
+            members.append(_Member(Mask(value), name, constant=True))
+    return members
+
+
+def _flat(tasks: tuple[Any, ...]) -> Iterator[Task]:
+    for task in tasks:
+        if isinstance(task, Task):
+            yield task
+        elif isinstance(task, list | tuple | set | Iterator):
+            yield from _flat(tuple(task))
+        else:
+            raise TypeError(f'Tasks takes Tasks, lists of Tasks, and named values, not {task!r}')
