@@ -29,7 +29,7 @@ from typing import Any
 from . import pools
 from .errors import NotPicklable, ProcessDied
 from .places import Runner
-from .processworker import PATH
+from .processworker import PATH, in_process
 from .task import Task
 from .threads import Options, begin, name_of
 
@@ -39,6 +39,11 @@ _BOOT = (
     'import sys; from multiprocessing.connection import Connection; '
     'line = Connection (int (sys.argv [1])); sys.path [:] = line.recv (); '
     'from aquests.processworker import main; main (line)'
+)
+
+_UNGUARDED = (
+    'a Process is made while the main script is loaded in a process, because a function of the script is to run '
+    "there: put what the script does behind `if __name__ == '__main__':`, or the function into a module"
 )
 
 
@@ -54,6 +59,8 @@ class Process(Task):
     __slots__ = ('_function', '_runner', '_work')
 
     def __init__(self, func: Callable[..., Any], /, *args: Any, **kargs: Any) -> None:
+        if in_process():
+            raise RuntimeError(_UNGUARDED)
         options = Options('Process', func, args, kargs)
         self._function = func
         self._runner: _Runner | None = None

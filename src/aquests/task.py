@@ -304,7 +304,9 @@ class Mask(Task):
         self._lock = _no_contention
         if error is None:
             self._result = Result(
-                data, status_code=status_code, reason='OK' if status_code < 300 else 'Error'
+                data,
+                status_code=status_code,
+                reason='OK' if status_code == 200 else responses.get(status_code, ''),
             )
         else:
             code = 500 if status_code == 200 else status_code

@@ -72,7 +72,7 @@ def test_a_full_bucket_forgets_the_oldest_for_good(table: Replays) -> None:
     )
 )
 def test_nothing_is_accepted_twice(uses: list[tuple[int, int]]) -> None:
-    """Ten nonces of one bucket, in any order: a use is new, and after the highest count known it is accepted."""
+    """Ten nonces of one bucket, in any order; and a new one is always accepted."""
     table = Replays()
     accepted: set[tuple[int, int]] = set()
     try:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 _RANGE = re.compile(rb'(\d*)[ \t]*-[ \t]*(\d*)')
 #: Larger than any file; a position of more digits is as good as this one (and `int` refuses thousands).
-_FAR = 10**18
+_FAR = 10**300
 
 
 class Span(NamedTuple):
@@ -62,4 +62,4 @@ def _suffix(length: int, size: int) -> Span | None:
 
 def _number(digits: bytes) -> int:
     digits = digits.lstrip(b'0')
-    return _FAR if len(digits) > 18 else int(digits or b'0')
+    return _FAR if len(digits) > 300 else int(digits or b'0')

@@ -21,7 +21,7 @@ from serving import DEADLINE, Direct, build, request_bytes, send_raw
 import skitai
 from atila import Atila
 from skitai.engine.asgi import AsgiEngine
-from skitai.testing import Client, InProcessClient
+from skitai.testing import Client, InProcessClient, ServerClient
 
 ClientFor = Callable[..., Client]
 DirectFor = Callable[..., Direct]
@@ -29,6 +29,7 @@ DirectFor = Callable[..., Direct]
 AUTH = ('hans', 'secret')
 BASIC = b'Authorization: Basic %s\r\n' % base64.b64encode(b'hans:secret')
 WRONG = b'Authorization: Basic %s\r\n' % base64.b64encode(b'hans:guessed')
+FORM_TYPE = {'Content-Type': 'application/x-www-form-urlencoded'}
 FORMS = ['/def', '/generator', '/async']
 
 #: Seconds in which an answer that waits for nothing comes, on a busy machine.
@@ -162,9 +163,10 @@ def test_as_asgi_the_body_is_not_asked_for(app: Atila, seen: list[str], path: st
             pulled.append(part)
             yield part
 
-    headers = {'Content-Type': 'application/x-www-form-urlencoded'}
     try:
-        answer = client.request('POST', path, data=body(), headers=headers, auth=AUTH if authorized else None)
+        answer = client.request(
+            'POST', path, data=body(), headers=FORM_TYPE, auth=AUTH if authorized else None
+        )
     finally:
         client.stop()
         mounts.umount()
@@ -238,23 +240,19 @@ def test_several_on_one_connection(direct_for: DirectFor, app: Atila, path: str)
 def test_a_body_that_was_not_read_is_no_request(
     direct_for: DirectFor, app: Atila, seen: list[str], path: str
 ) -> None:
-    """What nobody has read of a refused request is never taken for the next one."""
+    """What nobody has read of a refused request is never taken for the next one: that is closed, or whole."""
     hidden = request_bytes(b'GET', b'/async?hidden=1', BASIC)
-    for length in (len(hidden), len(hidden) + 5):
-        head = b'POST %s HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n' % (path.encode(), length)
-        with direct_for(app).connect() as connection:
-            connection.sendall(head)
-            assert first_line(connection).startswith(b'HTTP/1.1 401 ')
-            connection.settimeout(1.0)
-            rest = b''
-            try:
-                connection.sendall(hidden)
-                while part := connection.recv(65536):
-                    rest += part
-            except (TimeoutError, ConnectionError):
-                pass
-        assert b'HTTP/1.1 200' not in rest
-    assert seen == []
+    direct = direct_for(app)
+    for padding in (b'', b'x' * 5):
+        body = hidden + padding
+        head = b'POST %s HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n' % (path.encode(), len(body))
+        connection = direct.connect()
+        connection.sendall(head)
+        assert first_line(connection).startswith(b'HTTP/1.1 401 ')
+        rest = send_raw(connection, body + request_bytes(b'GET', b'/def', BASIC))
+        assert rest.count(b'HTTP/1.1') in (0, 1)
+        assert seen == ['/def'] * rest.count(b'HTTP/1.1 200')
+        seen.clear()
 
 
 def test_many_at_once(client_for: ClientFor, app: Atila, seen: list[str]) -> None:
@@ -485,6 +483,27 @@ def test_a_route_does_not_open_what_is_hidden(client_for: ClientFor, seen: list[
     assert client.get(path, auth=AUTH).status_code == 200
 
 
+@pytest.mark.parametrize('hooked', [False, True])
+@pytest.mark.parametrize('path', FORMS)
+def test_a_route_does_not_open_what_its_decorator_guards(
+    client_for: ClientFor, seen: list[str], path: str, hooked: bool
+) -> None:
+    """SPEC AU-02, a contradiction: refused where it is written, or the decorator guards; never open."""
+    app = Atila('app')
+    app.users = {'hans': 'secret'}
+    if hooked:
+        app.before_request(lambda was: None)
+    try:
+        in_all_forms(app, seen, app.authorization_required('basic'), authenticate=None)
+    except AssertionError:
+        return
+    client = client_for(app)
+    assert client.get(path).status_code == 401
+    assert client.post(path, {'text': 'x'}).status_code == 401
+    assert seen == []
+    assert client.get(path, auth=AUTH).status_code == 200
+
+
 def test_hooks_see_nobody(client_for: ClientFor, seen: list[str], app: Atila) -> None:
     """SPEC PM-08: authentication comes before `before_request`; who is refused reaches no hook."""
     called = []
@@ -503,6 +522,121 @@ def test_hooks_see_nobody(client_for: ClientFor, seen: list[str], app: Atila) ->
     assert called == []
     assert client.post('/async', {'text': 'x'}, auth=AUTH).status_code == 200
     assert called == ['before hans']
+
+
+def test_a_slow_upload_with_credentials_takes_no_thread(direct_for: DirectFor, app: Atila) -> None:
+    """SPEC AU-10: who is let in gives his place back until his body is there."""
+    direct = direct_for(app, threads=1)
+    head = b'Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 10\r\n' + BASIC
+    slow = [direct.connect() for _ in range(4)]
+    for number, connection in enumerate(slow):
+        path = FORMS[number % 3].encode()
+        connection.sendall(request_bytes(b'POST', path, head) + b'text=')
+    for path in FORMS:
+        data = send_raw(direct.connect(), request_bytes(b'POST', path.encode(), head) + b'text=quick')
+        assert digest({'text': 'quick'}).encode() in data
+    for connection in slow:
+        data = send_raw(connection, b'hello')
+        assert digest({'text': 'hello'}).encode() in data
+
+
+@pytest.mark.parametrize('path', FORMS)
+def test_a_client_that_goes_in_the_door(
+    direct_for: DirectFor, app: Atila, seen: list[str], path: str
+) -> None:
+    """Let in, and gone before its body is there: no service is called, others are served."""
+    direct = direct_for(app, threads=1)
+    for authorization in (BASIC, b''):
+        head = b'Content-Length: 100\r\n' + authorization
+        for _ in range(5):
+            with direct.connect() as connection:
+                connection.sendall(request_bytes(b'POST', path.encode(), head) + b'text=')
+    data = send_raw(direct.connect(), request_bytes(b'GET', path.encode(), BASIC))
+    assert data.startswith(b'HTTP/1.1 200 ')
+    assert seen == [path]
+
+
+@pytest.mark.parametrize('size', [100_000, 8_000_000])
+def test_a_large_upload_without_credentials_reads_its_answer(
+    direct_for: DirectFor, app: Atila, seen: list[str], size: int
+) -> None:
+    """Clients that send the whole body first get the 401, not a reset of the connection."""
+    client = ServerClient(direct_for(app).port)
+    for path in FORMS:
+        assert client.post(path, data=b'x' * size).status_code == 401
+        answer = client.post(path, data=b'text=hello', headers=FORM_TYPE, auth=AUTH)
+        assert answer.text == digest({'text': 'hello'})
+    assert seen == FORMS
+    client.stop()
+
+
+def test_a_refusal_has_the_fields_of_every_answer(client_for: ClientFor) -> None:
+    """SPEC AC-01: a page's script of an allowed origin reads the 401, too; security headers go with it."""
+    app, pref = Atila('app'), skitai.preference()
+    pref.access_control_allow_origin = ['https://site.example']
+    pref.security_headers = True
+    app.authenticate = 'basic'
+    in_all_forms(app, [])
+    client = client_for(app, pref)
+    for path in FORMS:
+        for answer in (
+            client.get(path, headers={'Origin': 'https://site.example'}),
+            client.post(path, {'text': 'x'}, headers={'Origin': 'https://site.example'}),
+        ):
+            assert answer.status_code == 401
+            assert answer.headers['Access-Control-Allow-Origin'] == 'https://site.example'
+            assert answer.headers['X-Content-Type-Options'] == 'nosniff'
+        assert client.get(path, headers={'Origin': 'https://evil.example'}).status_code == 403
+
+
+def test_a_page_of_the_app_for_401(client_for: ClientFor, app: Atila, seen: list[str]) -> None:
+    """SPEC ER-03, AU-03: the challenge goes with it."""
+
+    @app.error_handler(401, accept='*')
+    def page(was: Any, error: Any) -> str:
+        assert was.request.user is None
+        return f'please log in: {error.code}'
+
+    client = client_for(app)
+    for path in FORMS:
+        for answer in (client.get(path), client.post(path, {'text': 'x'})):
+            assert (answer.status_code, answer.text) == (401, 'please log in: 401')
+            assert answer.headers['WWW-Authenticate'] == 'Basic realm="App"'
+    assert seen == []
+
+
+@pytest.mark.parametrize('first', [True, False])
+def test_two_authorization_fields(direct_for: DirectFor, app: Atila, seen: list[str], first: bool) -> None:
+    """Of which nobody can say which one counts: no way in with a wrong one."""
+    fields = BASIC + WRONG if first else WRONG + BASIC
+    data = send_raw(direct_for(app).connect(), request_bytes(b'GET', b'/def', fields))
+    assert data.startswith((b'HTTP/1.1 401 ', b'HTTP/1.1 400 '))
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    ('of_app', 'of_route', 'challenge'),
+    [
+        ({}, {'authenticate': True}, 'Digest'),
+        ({'authorization': 'basic'}, {'authenticate': True}, 'Basic'),
+        ({'authenticate': 'Basic'}, {'authenticate': True}, 'Basic'),
+        ({'authenticate': True}, {}, 'Digest'),
+        ({'authenticate': True, 'authorization': 'basic'}, {}, 'Basic'),
+        ({'authenticate': 'bearer'}, {'authenticate': False}, None),
+    ],
+)
+def test_the_older_way_to_say_it(
+    client_for: ClientFor, of_app: dict[str, Any], of_route: dict[str, Any], challenge: str | None
+) -> None:
+    """SPEC AU-01: True is what the app has, or digest."""
+    app = Atila('app')
+    app.securekey = 'key'
+    for name, value in of_app.items():
+        setattr(app, name, value)
+    app.route('/', **of_route)(lambda was: 'content')
+    answer = client_for(app).get('/')
+    assert answer.status_code == (200 if challenge is None else 401)
+    assert challenge is None or answer.headers['WWW-Authenticate'].startswith(challenge + ' ')
 
 
 WRONG_KINDS = pytest.mark.parametrize('wrong', ['basics', 'jwt', '', 5, ['basic']])

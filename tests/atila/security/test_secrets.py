@@ -35,6 +35,20 @@ SERVE = """
     import sys
     import skitai
     import myapp
+    from atila import Atila
+
+    own, keyless = Atila ('own'), Atila ('keyless')
+
+    @own.bearer_handler
+    def bearer_handler (was, token):
+        if token.startswith ('own'):
+            raise LookupError ('the database is gone')
+        return 'unknown token'
+
+    for app in (own, keyless):
+        @app.route ('/bearer', methods = ['GET', 'POST'], authenticate = 'bearer')
+        def guarded (was, **form):
+            return 'in'
 
     if __name__ == '__main__':
         if 'files' in sys.path [0]:
@@ -42,6 +56,8 @@ SERVE = """
         with skitai.preference () as pref:
             pref.securekey = myapp.KEY
         skitai.mount ('/', myapp, pref)
+        skitai.mount ('/own', own)
+        skitai.mount ('/keyless', keyless)
         skitai.run (port = 5000)
 """
 
@@ -265,6 +281,7 @@ class Asker:
             *('/fails', '/fails-async', '/fails-late', '/fails-sending', '/errors', '/conflict', '/logs'),
             *('/permitted', '/permitted-broken', '/tokens', '/nothing', '/bound/x'),
             *('/basic', '/digest', '/bearer', '/basic-fails', '/digest-fails', '/bearer-fails'),
+            *('/own/bearer', '/keyless/bearer'),
         ):
             self.ask('GET', path, **options)
         for path in ('/fails', '/basic-fails', '/digest', '/bearer-fails'):
@@ -365,6 +382,7 @@ def test_the_requests_were_what_they_should_be(everything: tuple[dict[str, Any],
     failed = {what.split()[1] for what, answer in all_of_it.answers if answer.status_code >= 500}
     on_purpose = {'/fails', '/fails-async', '/fails-sending', '/permitted-broken'}
     on_purpose |= {'/basic-fails', '/digest-fails', '/bearer-fails'}
+    on_purpose |= {'/own/bearer', '/keyless/bearer'}
     assert failed == on_purpose | {'/basic', '/digest'}  # whose handler fails for one name
 
 
