@@ -42,8 +42,8 @@ _BOOT = (
 )
 
 _UNGUARDED = (
-    'a Process is made while the main script is loaded in a process, because a function of the script is to run '
-    "there: put what the script does behind `if __name__ == '__main__':`, or the function into a module"
+    'a Process is made while the main script is loaded in a process, where a function of it is to run: '
+    "put what the script does behind `if __name__ == '__main__':`, or the function into a module"
 )
 
 

@@ -33,6 +33,7 @@ from typing import IO, Any
 
 from .config import Settings
 from .exchange import Exchange
+from .masking import masked, masked_text
 
 _QUEUE = 16384
 _INTERVAL = 0.1
@@ -178,11 +179,11 @@ class AccessLog:
                     'client': exchange.client[0],
                     'user': exchange.user_name,
                     'method': exchange.method,
-                    'target': exchange.target,
+                    'target': masked(exchange.target.encode('latin-1')).decode('latin-1'),
                     'version': exchange.http_version,
                     'status': exchange.status,
                     'bytes': exchange.sent,
-                    'referer': _text_or_none(fields.get(b'referer')),
+                    'referer': _text_or_none(masked(fields.get(b'referer') or b'')),
                     'agent': _text_or_none(fields.get(b'user-agent')),
                     'ms': round(milliseconds, 3),
                     'bytes_in': received,
@@ -192,8 +193,8 @@ class AccessLog:
                 }
             )
         query = scope['query_string']
-        target = exchange.raw_path + b'?' + query if query else exchange.raw_path
-        referer = fields.get(b'referer')
+        target = masked(exchange.raw_path + b'?' + query if query else exchange.raw_path)
+        referer = masked(fields.get(b'referer') or b'')
         client, user = scope.get('client'), exchange.user_name
         return (
             f'{client[0] if client else "-"} - {_quotable(user.encode()) if user else "-"} '
@@ -227,7 +228,7 @@ class _TextFormatter(logging.Formatter):
         super().__init__('%(asctime)s %(levelname)s [%(name)s] %(message)s')
 
     def format(self, record: logging.LogRecord) -> str:
-        return '\n\t'.join(_visible(line) for line in super().format(record).split('\n'))
+        return '\n\t'.join(_visible(line) for line in masked_text(super().format(record)).split('\n'))
 
 
 def _visible(line: str) -> str:
@@ -242,14 +243,14 @@ class _JsonFormatter(logging.Formatter):
             'time': time.strftime('%Y-%m-%dT%H:%M:%S%z', time.localtime(record.created)),
             'level': record.levelname.lower(),
             'logger': record.name,
-            'message': record.getMessage(),
+            'message': masked_text(record.getMessage()),
         }
         for key in ('category', 'gtxid', 'ltxid'):
             value = getattr(record, key, None)
             if value is not None:
                 entry[key] = value
         if record.exc_info:
-            entry['traceback'] = self.formatException(record.exc_info)
+            entry['traceback'] = masked_text(self.formatException(record.exc_info))
         return json.dumps(entry)
 
 

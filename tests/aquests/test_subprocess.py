@@ -110,7 +110,7 @@ def test_output_in_memory_is_bounded() -> None:
 
 def test_what_escapes_the_killing_holds_nothing_up(tmp_path: Path) -> None:
     """A session of its own is not killed; it holds the output open."""
-    task = Subprocess(f'setsid sh -c "echo \$\$ > {tmp_path}/x; exec sleep 20" & sleep 20', timeout=0.5)
+    task = Subprocess(f"setsid sh -c 'echo $$ > {tmp_path}/x; exec sleep 20' & sleep 20", timeout=0.5)
     with pytest.raises(errors.TaskTimeout):
         task.fetch()
     started = time.monotonic()

@@ -540,6 +540,26 @@ def test_a_slow_upload_with_credentials_takes_no_thread(direct_for: DirectFor, a
         assert digest({'text': 'hello'}).encode() in data
 
 
+def test_a_streaming_upload_is_guarded(client_for: ClientFor, app: Atila, seen: list[str]) -> None:
+    """SPEC AU-10, SI-01: nothing of it is read for nobody; for somebody it arrives whole."""
+
+    @app.route('/stream', methods=['POST'], input_stream=True)
+    def stream(was: Any) -> Any:
+        seen.append('/stream')
+        sum = hashlib.sha256()
+        while data := (yield was.Input(8192)):
+            sum.update(data)
+        return sum.hexdigest()
+
+    client, body = client_for(app), bytes(range(256)) * 2000
+    wanted = hashlib.sha256(body).hexdigest()
+    for count in range(1, 3):
+        assert client.post('/stream', data=b'hello').status_code == 401
+        assert client.post('/stream', data=body, auth=AUTH).text == wanted
+        assert client.request('POST', '/stream', data=sent_in_parts(body), auth=AUTH).text == wanted
+        assert len(seen) == 2 * count
+
+
 @pytest.mark.parametrize('path', FORMS)
 def test_a_client_that_goes_in_the_door(
     direct_for: DirectFor, app: Atila, seen: list[str], path: str
