@@ -251,7 +251,7 @@ def _members_of(tasks: tuple[Any, ...], named: Mapping[str, Any]) -> list[_Membe
         if isinstance(value, Task):
             members.append(_Member(value, name))
         elif isinstance(value, list | tuple) and value and all(isinstance(task, Task) for task in value):
-            members.append(_Member(Tasks(*value), name))
+            members.append(_Member(Tasks(*value, timeout=None), name))
         else:
             members.append(_Member(Mask(value), name, constant=True))
     return members

@@ -7,6 +7,7 @@ pickled new sys.path. From us: a pickled (True, value, '') or (False, exception,
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
@@ -43,7 +44,10 @@ def main(line: Connection[Any, Any]) -> NoReturn:
         jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         threading.Thread(target=_read, args=(line, jobs), name='aquests-parent', daemon=True).start()
         while True:
-            line.send_bytes(_answer(jobs.get()))
+            answer = _answer(jobs.get())
+            _flush()
+            line.send_bytes(answer)
+            del answer
     except (EOFError, OSError):
         pass
     except KeyboardInterrupt:
@@ -124,9 +128,15 @@ def _load_main() -> None:
     sys.modules['__main__'] = sys.modules['__mp_main__'] = module
 
 
+def _flush() -> None:
+    """We are ended without ceremony: what a function printed must be out before."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+
+
 def _entitle() -> None:
-    try:
+    with contextlib.suppress(ImportError):  # it comes with the server
         import setproctitle
-    except ImportError:
-        return
-    setproctitle.setproctitle(f'aquests/process of {os.getppid()}')
+
+        setproctitle.setproctitle(f'aquests/process of {os.getppid()}')

@@ -127,15 +127,12 @@ class Result:
     def raise_for_status(self) -> Result:
         """Raise if the Task failed or its status code is 300 or more (SPEC TK-12); else the Result."""
         self.seen()
-        try:
-            if self.error is not None:
-                # With the traceback of its origin, or each raising would make it longer.
-                raise self.error.with_traceback(self._traceback)
-            if self.status_code >= 300:
-                raise BadStatus(self.status_code, self.reason)
-            return self
-        finally:
-            del self  # or the exception's traceback and the Result would hold each other
+        if self.error is not None:
+            # With the traceback of its origin, or each raising would make it longer.
+            raise self.error.with_traceback(self._traceback)
+        if self.status_code >= 300:
+            raise BadStatus(self.status_code, self.reason)
+        return self
 
     reraise = raise_for_status
 

@@ -164,7 +164,8 @@ class Subprocess(Task):
 
     def _reap(self, process: subprocess.Popen[bytes]) -> int:
         """Wait for the end without taking the exit code, so that the number cannot become another's."""
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with contextlib.suppress(ChildProcessError):  # SIGCHLD is ignored: there is nothing to wait for
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         with self._turn:
             self._process = None
             return process.wait()

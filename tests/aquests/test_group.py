@@ -140,6 +140,13 @@ def test_a_group_has_one_deadline(gate: threading.Event) -> None:
     assert slow.done()
 
 
+def test_a_list_of_tasks_has_the_groups_time(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Tasks.__init__.__kwdefaults__, 'timeout', 0.01)  # type: ignore[attr-defined]
+    tasks = Tasks(a=[Thread(gate.wait)], timeout=60)
+    threading.Timer(0.1, gate.set).start()
+    assert tasks.fetch() == {'a': [True]}
+
+
 def test_a_wait_that_is_too_short(gate: threading.Event) -> None:
     tasks = Tasks(Mask(1), Thread(gate.wait))
     with pytest.raises(errors.TaskTimeout):

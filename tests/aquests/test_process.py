@@ -159,6 +159,16 @@ def test_functions_and_classes_of_the_main_script(tmp_path: Path) -> None:
     ) == ['main', 'True']
 
 
+def test_what_a_function_prints_is_not_lost(tmp_path: Path) -> None:
+    assert output(
+        tmp_path,
+        """
+        import aquests
+        aquests.Process (print, 'printed').fetch ()
+        """,
+    ) == ['printed']
+
+
 def test_an_unguarded_main_script_is_told(tmp_path: Path) -> None:
     lines = output(
         tmp_path,

@@ -6,13 +6,14 @@ import math
 import threading
 import time
 from contextvars import ContextVar
+from random import Random
 from typing import Any
 
 import pytest
 from projects import wait_for
 
 import aquests
-from aquests import Tasks, Thread, errors
+from aquests import Tasks, Thread, errors, pools
 
 var: ContextVar[str] = ContextVar('var', default='nothing')
 
@@ -193,6 +194,46 @@ def test_from_many_threads_at_once() -> None:
     for thread in threads:
         thread.join(20)
     assert sorted(results) == sorted(list(range(200)) * 8)
+
+
+def test_nothing_is_lost_whatever_happens(gate: threading.Event) -> None:
+    """Tasks that succeed, fail, time out, are cancelled, wait for others: each ends."""
+    aquests.configure(threads=3)
+    made: list[Thread] = []
+
+    def nested() -> int:
+        task = Thread(int, 3)
+        made.append(task)
+        return int(task.fetch())
+
+    def make(seed: int) -> None:
+        random = Random(seed)
+        for _ in range(300):
+            what = random.randrange(5)
+            if what == 0:
+                task = Thread(int, 'x')
+            elif what == 1:
+                task = Thread(nested)
+            elif what == 2:
+                task = Thread(time.sleep, args=(0.002,), timeout=random.random() * 0.01)
+            else:
+                task = Thread(int, 5)
+                if what == 3:
+                    task.cancel()
+            made.append(task)
+
+    threads = [threading.Thread(target=make, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    wait_for(lambda: all(task.done() for task in made), 'the end of all')
+    for task in made:
+        task.dispatch()
+    pool = pools._pools['threads']
+    wait_for(lambda: pool.counts()[1:] in [(0, idle, 0) for idle in range(4)], 'an idle pool')
+    wait_for(lambda: pool.counts()[0] <= 3, 'the end of surplus threads')
+    assert [Thread(int, i).fetch() for i in range(20)] == list(range(20))
 
 
 def test_a_task_costs_little() -> None:
