@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from . import clock, loop, places
+from . import clock, loop, places, unfetched
 from .places import Pool, Runner
 
 
@@ -105,6 +105,7 @@ def shutdown(timeout: float = 5.0) -> None:
             thread.join()
     loop.close(max(deadline - time.monotonic(), 0.5))
     clock.clock.close()
+    unfetched.close()
 
 
 def _forked() -> None:
@@ -113,6 +114,7 @@ def _forked() -> None:
     _pools, _lock = {}, threading.Lock()
     places.forget()
     clock.forget()
+    unfetched.forget()
     loop.forget()
 
 

@@ -1,18 +1,16 @@
 """How a Task ended (SPEC TK-10, TK-11).
 
 A Result never changes; whoever has one has a finished Task. A failed one that nobody looked at is logged
-when it is let go of (`Watch`).
+when it is let go of (`unfetched`).
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
 from .errors import BadStatus, Conflict, PartialNotFound, TaskCancelled, TaskTimeout
-
-log = logging.getLogger('aquests')
+from .unfetched import Watch
 
 #: How far an exchange came (SPEC TK-11). NORMAL: to its end, which need not be a success.
 STA_UNSENT = 0
@@ -38,23 +36,6 @@ def only(data: Any) -> Any:
     if count == 0:
         raise PartialNotFound('one () found nothing')
     raise Conflict(f'one () found {count} elements')
-
-
-class Watch:
-    """Logs a failure that nobody has `seen` when its Task is let go of."""
-
-    __slots__ = ('_error', '_name', 'seen')
-
-    def __init__(self, name: str, error: BaseException) -> None:
-        self._name, self._error = name, error
-        self.seen = False
-
-    def __del__(self) -> None:
-        if not self.seen:
-            try:
-                log.error('a Task failed and nobody fetched it: %s', self._name, exc_info=self._error)
-            except Exception:  # at the interpreter's end there may be no logging any more
-                pass
 
 
 class Result:

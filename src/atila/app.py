@@ -131,7 +131,9 @@ class Atila(Registration):
             )
         self._endpoints.append(endpoint)
         known = self._services.get(name)
-        if known is not None and known.function is not function and known.rank == state.rank:
+        again = known is not None and known.function is not function and known.rank == state.rank
+        if again and not name.endswith('<lambda>'):  # nobody means to name those
+            assert known is not None
             log.error('the service %s at %r is already defined at %r', name, full.text, known.rule.text)
         if known is None or known.rank <= state.rank:
             self._services[name] = endpoint

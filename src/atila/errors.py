@@ -4,6 +4,8 @@
       HTTPError              an answer with this status; `was.Error`, raised by services
         BadParameter         400, names the parameter (SPEC PR-02, PR-03)
 
+`aquests`' WrongCount is an answer of its status, too (410, 409: SPEC TK-05).
+
 Anything else that leaves a service is our fault or the service's: logged with its traceback, answered
 with 500 (or the status that the exception carries as `http_status`: 502, 504 for a failed Task), and
 never shown to the client outside debug mode.
@@ -20,6 +22,7 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from aquests.errors import WrongCount
 from skitai.context import current
 from skitai.errorpage import accepts, error_content, reason_of
 
@@ -100,6 +103,9 @@ def fail(was: Was, error: BaseException) -> None:
     if isinstance(error, HTTPError):
         code, reason, explain, errno = error.status_code, error.reason, error.explain, error.errno
         headers, message = error.headers, error.message
+    elif isinstance(error, WrongCount):  # `one ()`: the client asks for what is not there, or not alone
+        code, reason = error.http_status, error.http_reason
+        explain, errno, headers, message = str(error), 0, [], None
     else:
         code = getattr(error, 'http_status', 500)
         if type(code) is not int or not 500 <= code <= 599:  # somebody else's attribute of that name

@@ -21,12 +21,16 @@ from collections.abc import Callable
 
 import uvloop
 
+import aquests
+
 from . import logs
 from .config import Settings
 from .engine import Engine, make_engine
 from .mounting import Mounts
 
 EXIT_APP_FAILED = 2
+#: Seconds that Tasks which still run at the end get.
+_TASKS_END = 2.0
 #: New objects (less those gone) after which the collector looks at them; Python's own is 700.
 _COLLECT_AFTER = 5000
 
@@ -47,6 +51,7 @@ def serve(
     _drop_privileges(settings)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
+    aquests.loop.use(loop)
     try:
         table = mounts.build(settings)
     except BaseException:
@@ -60,6 +65,7 @@ def serve(
         code: int = loop.run_until_complete(_live(engine, mounts, settings, listener, on_ready, lifeline))
     finally:
         mounts.umount()
+        aquests.shutdown(_TASKS_END)
         if access_log is not None:
             access_log.close()
         _flush()

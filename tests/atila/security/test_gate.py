@@ -21,6 +21,7 @@ from serving import DEADLINE, Direct, build, request_bytes, send_raw
 import skitai
 from atila import Atila
 from skitai.engine.asgi import AsgiEngine
+from skitai.mounting import Mounts
 from skitai.testing import Client, InProcessClient, ServerClient
 
 ClientFor = Callable[..., Client]
@@ -399,6 +400,28 @@ def test_routes_mounts_and_apps(client_for: ClientFor) -> None:
         '/open/open': '',
         '/open/digest': 'Digest',
     }
+
+
+@pytest.mark.parametrize('kind', ['package', 'app'])
+def test_the_option_of_the_outermost_mount(client_for: ClientFor, kind: str) -> None:
+    """SPEC AU-01: `skitai.mount (..., authenticate = ...)`, of a package and of an app with routes."""
+
+    def mount(app: Atila) -> None:
+        app.users = {'hans': 'secret'}
+        app.route('/')(lambda was: 'content')
+
+    target: Any = Atila('app')
+    if kind == 'app':
+        mount(target)
+    else:
+        app, target = target, ModuleType('package')
+        target.__app__ = lambda: app
+        target.__mount__ = mount
+    mounts = Mounts()
+    mounts.add('/', target, None, authenticate='basic')
+    client = client_for(mounts)
+    assert client.get('/').status_code == 401
+    assert client.get('/', auth=AUTH).text == 'content'
 
 
 def test_set_by_preference(client_for: ClientFor, seen: list[str]) -> None:
