@@ -8,6 +8,7 @@ from typing import Any
 
 from . import clock as clocks
 from .errors import NoSuchElement, TaskCancelled, TaskTimeout
+from .places import Pool
 from .records import Record
 from .result import Result
 from .task import TIMEOUT, Mask, Task
@@ -233,6 +234,10 @@ class Tasks(Task):
             self._over = error
         for member in self._members:
             _finish(member.task, error)
+
+    def _help(self, pool: Pool) -> None:
+        for member in self._members:
+            member.task._help(pool)
 
     def _describe(self) -> str:
         return f'Tasks ({len(self._members)})'

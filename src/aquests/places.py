@@ -7,8 +7,9 @@ says no. Two kinds of threads don't count as running:
 - one whose Task was given up (`abandon`): Python cannot end it, and a hanging function must not hold up the
   others.
 
-For each of those another thread may start, until there are `4 * size + 16` in all; then Tasks wait until one
-of them returns. An idle thread ends after `keep` seconds.
+For each of those another thread may start, until there are `4 * size + 16` in all. Then a thread that waits
+for a Task that has not begun runs it itself, so that something always moves, unless all hang; Tasks then wait
+until one returns. An idle thread ends after `keep` seconds.
 
 Shared: everything below, under the pool's `_lock`, which nobody holds while a Task runs.
 """
@@ -59,18 +60,21 @@ _here = threading.local()
 
 
 class _Blocking:
-    """The pool's thread that calls waits for another Task."""
+    """The pool's thread that calls waits for another Task. Gives the pool if it starves, else None."""
 
-    __slots__ = ('_place',)
+    __slots__ = ('_before', '_place')
 
-    def __enter__(self) -> None:
-        self._place: _Place | None = getattr(_here, 'place', None)
-        if self._place is not None:
-            self._place.pool.set_blocked(self._place, True)
+    def __enter__(self) -> Pool | None:
+        place: _Place | None = getattr(_here, 'place', None)
+        self._place = place
+        if place is None:
+            return None
+        self._before = place.blocked  # where it runs a Task that it waits for, it waits already
+        return place.pool if place.pool.set_blocked(place, True) else None
 
     def __exit__(self, *error: object) -> None:
         if self._place is not None:
-            self._place.pool.set_blocked(self._place, False)
+            self._place.pool.set_blocked(self._place, self._before)
 
 
 blocking = _Blocking
@@ -122,10 +126,21 @@ class Pool:
                     self._recount(place)
                     return
 
-    def set_blocked(self, place: _Place, blocked: bool) -> None:
+    def set_blocked(self, place: _Place, blocked: bool) -> bool:
+        """Whether the pool starves: Tasks wait, fewer than allowed run, and there is no thread for them."""
         with self._lock:
             place.blocked = blocked
             self._recount(place)
+            return bool(self._waiting) and self._running < self.size
+
+    def take(self, job: Job) -> bool:
+        """Take `job` out of the queue, to run it elsewhere; False if it isn't there."""
+        with self._lock:
+            try:
+                self._waiting.remove(job)
+            except ValueError:
+                return False
+            return True
 
     def counts(self) -> tuple[int, int, int, int]:
         """(threads, running, idle, waiting), for the curious."""
@@ -223,6 +238,7 @@ class Pool:
                         runner.run(job)
                     except BaseException:
                         log.exception('a Task failed outside every handler')
+                        job.cancel()  # whoever waits for it shall not wait for ever
                     job = None  # or an idle thread would keep the last Task
                     with self._lock:
                         if not self._next(place):

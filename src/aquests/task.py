@@ -22,7 +22,7 @@ from typing import Any
 
 from . import clock as clocks
 from .errors import TaskCancelled, TaskTimeout, WouldBlock
-from .places import blocking
+from .places import Pool, blocking
 from .result import CODE_TIMEOUT, STA_REQFAIL, STA_TIMEOUT, Result, failure
 
 log = logging.getLogger('aquests')
@@ -200,12 +200,13 @@ class Task:
         """Finish with `value`, filtered; False if the Task is done already."""
         if self._result is not None:
             return False
-        if self._filter is not None:
-            try:
-                value = self._filter(value)
-            except BaseException as error:
-                return self._fail(error)
-        return self._settle(Result(value))
+        if self._filter is None:
+            return self._settle(Result(value))
+        value, error = self._filter(value)
+        try:
+            return self._settle(Result(value) if error is None else failure(error))
+        finally:
+            del self, error  # the exception's traceback keeps the frames of its callers
 
     def _fail(self, error: BaseException) -> bool:
         """Finish with an exception; False if the Task is done already."""
@@ -232,6 +233,9 @@ class Task:
     def _stop(self) -> None:
         """End the work of a Task that was finished by its deadline or cancelled. Must not block."""
 
+    def _help(self, pool: Pool) -> None:
+        """Run what waits for a thread of `pool` here, on one of its threads that has nothing else to do."""
+
     def _describe(self) -> str:
         """For messages: what kind of Task, doing what."""
         return type(self).__name__
@@ -257,13 +261,15 @@ class Task:
             gate.release()
 
         self.add_done_callback(open_gate)
-        with blocking():
+        with blocking() as starving:
+            if starving is not None:
+                self._help(starving)
             arrived = gate.acquire(timeout=self._patience(timeout))
         if not arrived:
             self._remove_done_callback(open_gate)
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self.expire()  # the clock is late, or not there
-        return self._result or _not_yet(f'{self._describe()} is not finished after {timeout:g} s; it goes on')
+        return self._result or _not_yet(f'{self._describe()} is not finished yet; it goes on')
 
     def _patience(self, timeout: float | None) -> float:
         """Seconds to block: -1 for no limit."""
@@ -320,13 +326,17 @@ class Mask(Task):
 _no_contention = threading.Lock()
 
 
-def _in_this_context(filter: Filter) -> Filter:
+def _in_this_context(filter: Filter) -> Callable[[Any], tuple[Any, BaseException | None]]:
+    """`filter` in a copy of the context that is now: (data, None) or (None, exception)."""
     if not callable(filter):
         raise TypeError(f'filter takes a function f (data), not {filter!r}')
     context = copy_context()
 
-    def filtered(data: Any) -> Any:
-        return context.run(filter, data)
+    def filtered(data: Any) -> tuple[Any, BaseException | None]:
+        try:
+            return context.run(filter, data), None
+        except BaseException as error:
+            return None, error
 
     return filtered
 

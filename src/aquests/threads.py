@@ -94,10 +94,16 @@ class Thread(Task):
             self._succeed(value)
         else:
             self._fail(error)
+        # The exception's traceback keeps the frames of its callers, and so would keep us.
+        del self, error
 
     def _stop(self) -> None:
         self._work = None
         self._pool.abandon(self)
+
+    def _help(self, pool: Pool) -> None:
+        if pool.take(self):
+            self._run()
 
     def _describe(self) -> str:
         return f'Thread {name_of(self._function)}'
@@ -106,6 +112,7 @@ class Thread(Task):
 class _Runner(Runner):
     def run(self, job: Thread) -> None:
         job._run()
+        del job  # as in `_run`
 
     def close(self) -> None: ...
 

@@ -1,8 +1,8 @@
 """Failures that nobody looked at are logged, once (`Watch`).
 
 A Watch ends with its Task, perhaps in the middle of a collection of garbage, under whatever lock that
-thread holds: nothing may be done there but to queue it (SimpleQueue is made for that). A thread, started with the first
-failure, writes what is queued; `close` writes the rest.
+thread holds: nothing may be done there but to queue it (SimpleQueue is made for that). A thread, started with
+the first failure, writes what is queued; `close` writes the rest.
 """
 
 from __future__ import annotations

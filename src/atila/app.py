@@ -28,7 +28,7 @@ from .registration import Registration
 from .routing import BadSegment, Resource, Router, Rule
 from .security import headers as security_headers
 from .security.cors import Cors, OptionsAnswer
-from .services import Endpoint, Refusal
+from .services import UNSAID, Endpoint, Refusal
 from .templating import minifier
 
 if TYPE_CHECKING:
@@ -236,6 +236,8 @@ class Atila(Registration):
         jsons.check_encoder(self.config.JSON_ENCODER)
         self.debug = self.use_reloader = self.expose_spec = context.settings.devel
         self.encode_json = jsons.encoder(self.config.JSON_ENCODER, self.config.PRETTY_JSON)
+        for endpoint in self._endpoints:  # made at module level, before the mount was known
+            endpoint.mounted_with(context.options)
         self.lifecycle.run(context)
         self._settle(context.settings)
         return self
@@ -289,13 +291,9 @@ class Atila(Registration):
 
     def _gate(self, endpoint: Endpoint) -> Callable[[Was], None] | None:
         """Who lets requests in: the route's word before its mount's, before the app's (AU-01)."""
-        options, mntopt = endpoint.options, endpoint.mntopt
-        if 'authenticate' in options:
-            wanted = options['authenticate']
-        elif endpoint.authenticate is not None:
-            wanted = endpoint.authenticate
-        else:
-            wanted = mntopt.get('authenticate', self.authenticate)
+        wanted = endpoint.authenticate
+        if wanted is UNSAID:
+            wanted = endpoint.mntopt.get('authenticate', self.authenticate)
         kind = self.authentication.check_kind(wanted)
         return None if kind is None else partial(self.authentication.authenticate, kind=kind)
 

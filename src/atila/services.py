@@ -90,8 +90,8 @@ class Endpoint:
         self.rank = rank
         peeled = Peeled(function)
         self.inner, self.guards, self.afters = peeled.inner, peeled.guards, peeled.afters
-        #: What `@app.authorization_required` says; the rest is looked up when the app is mounted.
-        self.authenticate: Any = peeled.authenticate
+        #: How clients must say who they are, where the route or its decorator tells (AU-01, AU-02).
+        self.authenticate = _authenticate(app, name, options, peeled.authenticate)
         options = {**getattr(function, OPTIONS, {}), **options}
         #: The body is left unread: the service asks for it (SPEC SI-01).
         self.input_stream = bool(options.get('input_stream'))
@@ -150,6 +150,11 @@ class Endpoint:
         if found.get(last) == '':
             del found[last]
         return found
+
+    def mounted_with(self, options: dict[str, Any]) -> None:
+        """The app is mounted with these options: they are below those of a module's mount."""
+        self.mntopt = {**options, **self.mntopt}
+        self.description = self._describe()
 
     def surrounded(self, handler: Handler, door: Handler | None) -> None:
         """Let `handler` answer in this endpoint's place, and `door` a request whose body is not read yet."""
@@ -220,6 +225,23 @@ class Endpoint:
         else:
             given = was.request.given
         return self.signature.check(given, self.app.restrict_parameter_count)
+
+
+#: Neither the route nor a decorator tells: the mount's word counts, then the app's.
+UNSAID = object()
+
+
+def _authenticate(app: Atila, name: str, options: dict[str, Any], decorator: str | None) -> Any:
+    """AssertionError for what is no kind, and where the two contradict each other: no guard is lost."""
+    if 'authenticate' not in options:
+        return UNSAID if decorator is None else decorator
+    wanted = options['authenticate']
+    kind = app.authentication.check_kind(wanted)
+    if decorator is not None and kind != decorator:
+        raise AssertionError(
+            f'{name}: its route says authenticate = {wanted!r}, its decorator {decorator!r}: say it once'
+        )
+    return wanted
 
 
 def _seconds(name: str, timeout: Any) -> float | None:

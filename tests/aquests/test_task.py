@@ -7,6 +7,7 @@ import gc
 import logging
 import threading
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -184,7 +185,7 @@ def test_a_timeout_is_measured_from_the_start() -> None:
 
 
 def test_many_deadlines() -> None:
-    tasks = [Manual(timeout=0.01 + (i * 37 % 100) / 1000) for i in range(3000)]
+    tasks = [Manual(timeout=0.01 + (i * 37 % 100) / 1000 + (i % 2 == 0) * 60) for i in range(3000)]
     for task in tasks[::2]:
         task.finish(1)
     wait_for(lambda: all(task.done() for task in tasks), 'the end of the time')
@@ -321,6 +322,20 @@ def test_a_failure_that_nobody_fetched_is_logged_once(caplog: pytest.LogCaptureF
     assert logged() == 1
     Thread(boom).wait()
     wait_for(lambda: logged() == 2, 'a line for the one that was only waited for')
+
+
+def test_a_failed_task_is_let_go_of_at_once() -> None:
+    """No cycle keeps it, and what its function had, until garbage is collected."""
+    gc.disable()
+    try:
+        for filter in (None, lambda data: 1 / 0):
+            task = Thread(int if filter else boom, filter=filter)
+            task.wait()
+            left = weakref.ref(task)
+            del task
+            wait_for(lambda left=left: left() is None, 'the end of the Task')
+    finally:
+        gc.enable()
 
 
 def test_a_scope_cancels_what_is_not_finished() -> None:

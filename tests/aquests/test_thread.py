@@ -172,6 +172,17 @@ def test_tasks_that_wait_for_tasks_do_not_wait_for_ever() -> None:
     assert Thread(group, 3).fetch(timeout=20) == 8
 
 
+def test_a_crowd_of_tasks_that_wait_for_tasks() -> None:
+    """More than there may be threads, and what they wait for is behind them in the queue."""
+    aquests.configure(threads=1)
+
+    def outer(i: int) -> int:
+        return int(Thread(int, i).fetch()) + sum(Tasks(Thread(int, 1), Thread(int, 2)).fetch())
+
+    tasks = [Thread(outer, i) for i in range(200)]
+    assert [task.fetch(timeout=20) for task in tasks] == [i + 3 for i in range(200)]
+
+
 def test_the_default_timeout_can_be_set(gate: threading.Event) -> None:
     aquests.configure(timeout=0.05)
     with pytest.raises(errors.TaskTimeout):

@@ -82,8 +82,10 @@ class Authentication:
         if value is None or value is False:
             return None
         if value is True:
-            of_app = self.app.authenticate or getattr(self.app, 'authorization', None)
-            return self.check_kind(of_app) if isinstance(of_app, str) else 'digest'
+            for of_app in (self.app.authenticate, getattr(self.app, 'authorization', None)):
+                if isinstance(of_app, str):
+                    return self.check_kind(of_app)
+            return 'digest'
         kind = value.lower() if isinstance(value, str) else value
         if kind not in KINDS:
             raise AssertionError(
@@ -214,8 +216,8 @@ class Authentication:
         except Malformed as error:
             self._refuse_bearer(str(error), str(error))
         if self._bear is not None:
-            reason = self._bear(was, token)
-            if reason and isinstance(reason, str):
+            reason = self._judgement(was, token)
+            if reason is not None:
                 was.request.user = None
                 self._refuse_bearer(reason, reason)
             name = getattr(was.request.user, 'name', None)
@@ -226,6 +228,19 @@ class Authentication:
             was.request.user = user = Claims(claims)
             name = user.name
         was.exchange.user_name = name if isinstance(name, str) else None
+
+    def _judgement(self, was: Was, token: str) -> str | None:
+        """Why the handler refuses the token: it raises a 401, or returns a text or False. None: it doesn't."""
+        assert self._bear is not None
+        try:
+            found = self._bear(was, token)
+        except HTTPError as error:
+            if error.status_code != 401 or error.headers:
+                raise
+            return error.explain or error.reason
+        if found is False or isinstance(found, bytes):
+            return 'invalid token'
+        return found if isinstance(found, str) and found else None
 
     def _refuse_bearer(self, reason: str, error: str = '') -> NoReturn:
         """Without an `error` where the client has not tried it (RFC 6750, 3.1)."""

@@ -33,9 +33,9 @@ log = logging.getLogger('skitai.engine')
 
 #: A stream that never waits gives its thread to waiting requests after so many seconds.
 STREAM_SLICE = 0.02
-#: After an answer was sent before its request's body was read, so much of the body is thrown away, to
-#: let the client finish sending and read the answer (closing at once could reset the connection).
-LINGER_BYTES = 1 << 20
+#: After an answer was sent before its request's body was read, what comes of it is thrown away for so long,
+#: to let the client finish sending and read the answer (closing at once could reset the connection).
+LINGER_BYTES = 1 << 30
 LINGER_SECONDS = 5.0
 #: A body of a declared length up to this is read to its end, and its connection kept, though nobody wants it.
 SHORT_BODY = 1 << 16

@@ -25,6 +25,7 @@ scheduler (`StockServer`, logged once).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
 import os
@@ -265,10 +266,21 @@ def break_off(peer: tuple[str, int]) -> None:
             with connection:
                 if connection.type == socket.SOCK_STREAM and connection.getpeername()[:2] == peer:
                     connection.shutdown(socket.SHUT_RDWR)
+                    _open_window(connection)
                     return
         except OSError:
             continue  # not connected
     log.debug('no connection to %s left to abort', peer)
+
+
+def _open_window(connection: socket.socket) -> None:
+    """Take what the peer has sent already: one that waits for room to send on would never see the end.
+
+    With room it sends, and is told that nobody listens.
+    """
+    with contextlib.suppress(OSError):
+        while connection.recv(1 << 16, socket.MSG_DONTWAIT):
+            pass
 
 
 def _scheduler_class() -> Any:

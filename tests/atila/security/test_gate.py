@@ -605,11 +605,11 @@ def test_a_large_upload_without_credentials_reads_its_answer(
 ) -> None:
     """Clients that send the whole body first get the 401, not a reset of the connection."""
     client = ServerClient(direct_for(app).port)
-    for path in FORMS:
-        assert client.post(path, data=b'x' * size).status_code == 401
+    for path in FORMS * 10:  # what goes wrong here does so now and then
+        assert client.post(path, data=b'x' * size, timeout=5).status_code == 401
         answer = client.post(path, data=b'text=hello', headers=FORM_TYPE, auth=AUTH)
         assert answer.text == digest({'text': 'hello'})
-    assert seen == FORMS
+    assert seen == FORMS * 10
     client.stop()
 
 
