@@ -230,7 +230,7 @@ class Authentication:
         was.exchange.user_name = name if isinstance(name, str) else None
 
     def _judgement(self, was: Was, token: str) -> str | None:
-        """Why the handler refuses the token: it raises a 401, or returns a text or False. None: it doesn't."""
+        """Why the handler refuses the token (it raises a 401, returns a text or False); else None."""
         assert self._bear is not None
         try:
             found = self._bear(was, token)
