@@ -29,7 +29,6 @@ from .routing import BadSegment, Resource, Router, Rule
 from .security import headers as security_headers
 from .security.cors import Cors, OptionsAnswer
 from .services import UNSAID, Endpoint, Refusal
-from .templating import minifier
 
 if TYPE_CHECKING:
     from skitai.exchange import RawHeaders
@@ -244,7 +243,10 @@ class Atila(Registration):
 
     def _settle(self, settings: Settings) -> None:
         """Everything is routed: what depends on it, once."""
-        self._minify = minifier(self.config.MINIFY_HTML)
+        if self.config.MINIFY_HTML is not None and self.config.MINIFY_HTML is not False:
+            from .templating import minifier  # few apps minify
+
+            self._minify = minifier(self.config.MINIFY_HTML)
         self._secure = security_headers.make(self.security_headers)
         limit = min(self.config.MAX_UPLOAD_SIZE, settings.max_upload_size)
         for endpoint in self._endpoints:

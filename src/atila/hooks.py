@@ -228,7 +228,7 @@ class Lifecycle:
         found += [path for path, front in added if not front]
         found += [abspath(path) for path in self.app.config.TEMPLATE_DIRS]
         found += [os.path.join(path, 'templates') for path, rank in packages if rank == BASE]
-        self.app.templates.directories[:] = dict.fromkeys(found)
+        self.app.template_directories[:] = dict.fromkeys(found)
 
     def _directory(self) -> str:
         """Where the app lives: the module that it is named after, else the launch script's directory."""

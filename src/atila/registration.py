@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +22,6 @@ from .maintenance import Maintenance
 from .security import permissions
 from .security.authentication import Authentication
 from .security.members import Verification
-from .templating import Templates
 from .validation import Inspection
 from .was import OffRequest, Was
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from .app import Atila
     from .request import Request
+    from .templating import Templates
 
 log = logging.getLogger('atila')
 
@@ -46,6 +47,10 @@ LIFE = (
 )
 
 
+#: Held while an app's templates are made: requests may ask for them at the same time.
+_MAKING = threading.Lock()
+
+
 class Registration(Verification):
     """The part of `Atila` that registers. Filled by one thread before the app serves."""
 
@@ -56,7 +61,9 @@ class Registration(Verification):
         self.g = self.store = Store()
         self.events = EventBus(self._app)
         self.cycle = Cycle(self._app)
-        self.templates = Templates(self._app)
+        #: Where templates are looked for, in this order; filled when the app is mounted.
+        self.template_directories: list[str] = []
+        self._templates: Templates | None = None
         self.maintenance = Maintenance()
         self.authentication = Authentication(self._app)
         self.permission_handler_function: Callable[..., Any] | None = None
@@ -297,6 +304,18 @@ class Registration(Verification):
         return decorate
 
     # -- templates (SPEC chapter 31) --------------------------------------------------------------
+
+    @property
+    def templates(self) -> Templates:
+        """This app's templates; an app that has none doesn't load the engine. ImportError without Jinja2."""
+        if self._templates is None:
+            try:
+                from .templating import Templates
+            except ImportError as error:
+                raise ImportError(f'templates need Jinja2: pip install jinja2 ({error})') from error
+            with _MAKING:
+                self._templates = self._templates or Templates(self._app)
+        return self._templates
 
     @property
     def jinja_env(self) -> Environment:

@@ -67,7 +67,7 @@ class Templates:
 
     def __init__(self, app: Atila) -> None:
         self.app = app
-        self.directories: list[str] = []
+        self.directories = app.template_directories
         self._options: dict[str, Any] = {}
         self._extensions: list[str | type[Extension]] = list(_EXTENSIONS)
         self._globals: dict[str, Callable[..., Any]] = {}

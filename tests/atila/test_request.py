@@ -36,7 +36,7 @@ def answered(client: Client, uri: str = '/', method: str = 'GET', **options: Any
 # -- request line ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('method', ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
+@pytest.mark.parametrize('method', ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'])
 def test_method_is_upper_case_and_command_lower_case(client_for: Make, method: str) -> None:
     """RQ-01."""
     client = client_for(asking(lambda was: [was.request.method, was.request.command]))

@@ -123,8 +123,11 @@ FILES = {
         def children ():
             found = []
             for thread in os.listdir ('/proc/self/task'):
-                with open (f'/proc/self/task/{thread}/children') as file:
-                    found.extend (file.read ().split ())
+                try:
+                    with open (f'/proc/self/task/{thread}/children') as file:
+                        found.extend (file.read ().split ())
+                except OSError: # it has ended
+                    pass
             return found
 
         def descriptors ():
@@ -218,12 +221,11 @@ def site(launch_module: Callable[[], Launcher]) -> ServerClient:
 
 
 @pytest.fixture(scope='module')
-def impatient(launch_module: Callable[[], Launcher]) -> Iterator[ServerClient]:
+def impatient(launch_module: Callable[[], Launcher]) -> ServerClient:
     """The same with a request time-out of a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('REQUEST_TIMEOUT', '1')
-        client = launch_module()(FILES)
-    yield client
+        return launch_module()(FILES)
 
 
 class Answer(NamedTuple):

@@ -716,7 +716,7 @@ def test_a_disk_that_is_full_for_any_body(client_for: Make, monkeypatch: pytest.
     client = client_for(serving(lambda was: ''))
     monkeypatch.setattr('skitai.body.tempfile.TemporaryFile', full)
     response = client.post('/', b'x' * 2 * MB, headers={'Content-Type': 'text/plain'}, timeout=10)
-    assert response.status_code == 500
+    assert response.status_code == 503
 
 
 def test_a_file_system_without_unnamed_files(

@@ -120,8 +120,12 @@ class Devel:
         )
 
     def served(self) -> tuple[int, int, str]:
-        """Generation, pid and page."""
-        generation, pid, page = self.get().text.split(' ', 2)
+        """Generation, pid and page. A reload may end a connection just made: then it is asked once more."""
+        try:
+            answer = self.get()
+        except requests.ConnectionError:
+            answer = self.get()
+        generation, pid, page = answer.text.split(' ', 2)
         return int(generation), int(pid), page
 
     def output(self) -> str:

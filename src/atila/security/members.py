@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from markupsafe import Markup
-
 from ..state.sealing import SecureKey
 from . import csrf, otp, ott, passwords, tokens
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from ..app import Atila
     from ..decorators import Guard
     from ..was import Was
@@ -47,6 +47,8 @@ class Secrets:
     @property
     def csrf_token_input(self) -> Markup:
         """The token as a hidden field of a form, for templates."""
+        from markupsafe import Markup  # comes with the template engine
+
         return Markup('<input type="hidden" name="{}" value="{}">').format(csrf.COOKIE, self.csrf_token)
 
     def verify_csrf(self, keep: bool = True) -> bool:

@@ -15,6 +15,7 @@ cancelled: it runs on, its answer is dropped.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, MutableMapping
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -274,9 +275,10 @@ class AsgiExchange(Exchange):
             if self.body is not None:
                 try:
                     self.body.write(chunk)
-                except Exception:
+                except Exception as error:
                     log.exception('%s %s: the body could not be stored', self.method, self.path)
-                    return self._refuse_body(500, '')
+                    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+                    return self._refuse_body(503 if full else 500, '')
             more = message.get('more_body', False)
         return True
 
