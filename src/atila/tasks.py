@@ -138,7 +138,7 @@ class TaskMembers:
         """
         if not callable(producer):
             raise TypeError(f'was.Queue takes a function f (queue), not {producer!r}')
-        return deferred.queued(producer, max_size, wait_timeout, partial(self.Thread))
+        return deferred.queued(producer, max_size, wait_timeout, partial(self.Thread, timeout=None))
 
     def Input(self, max_buffer_size: int = 8192) -> Input:
         """The next bytes of the request's body, for a service with `input_stream = True` (SPEC SI-01)."""

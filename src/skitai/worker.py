@@ -29,6 +29,8 @@ from .engine import Engine, make_engine
 from .mounting import Mounts
 
 EXIT_APP_FAILED = 2
+#: Threads for Tasks, made when they are needed: most wait for something outside.
+_TASK_THREADS = 64
 #: Seconds that Tasks which still run at the end get.
 _TASKS_END = 2.0
 #: New objects (less those gone) after which the collector looks at them; Python's own is 700.
@@ -52,6 +54,7 @@ def serve(
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     aquests.loop.use(loop)
+    aquests.configure(threads=max(_TASK_THREADS, settings.threads))
     try:
         table = mounts.build(settings)
     except BaseException:
