@@ -27,6 +27,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from xmlrpc.client import Marshaller
 
+import msgspec
+
 from skitai.context import current
 from skitai.errorpage import accepts
 from skitai.exchange import RawHeaders
@@ -72,13 +74,10 @@ _LENGTH_FIELDS = [(b'content-length', b'%d' % length) for length in range(COMPRE
 # -- contents of our own -------------------------------------------------------------------------
 
 
-class API:
+class API(msgspec.Struct, eq=False):
     """A dict for programs: `was.API ('201 Created', {'id': 1}, name = 'x')` (SPEC RS-13)."""
 
-    __slots__ = ('data',)
-
-    def __init__(self, data: dict[str, Any]) -> None:
-        self.data = data
+    data: dict[str, Any]
 
     @classmethod
     def of(cls, was: Was, args: tuple[Any, ...], values: dict[str, Any]) -> API:

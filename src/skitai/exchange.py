@@ -56,9 +56,9 @@ class Exchange:
     """
 
     __slots__ = (
-        '_fields',
         'body',
         'body_received',
+        'fields',
         'finished',
         'handler',
         'local_path',
@@ -95,17 +95,10 @@ class Exchange:
     #: For the access log: the authenticated user's name; the (global, local) transaction ids.
     user_name: str | None
     transaction: tuple[str, str] | None
-    _fields: dict[bytes, bytes] | None
+    #: Header fields by lower-case name; of a repeated field the last value (see `header`).
+    fields: dict[bytes, bytes]
 
     # -- the request -----------------------------------------------------------------------------
-
-    @property
-    def fields(self) -> dict[bytes, bytes]:
-        """Header fields by lower-case name; of a repeated field the last value (see `header`)."""
-        fields = self._fields
-        if fields is None:
-            fields = self._fields = dict(self.scope['headers'])
-        return fields
 
     def header(self, name: bytes) -> bytes | None:
         """The value of the header field `name` (lower-case); repeated fields joined (RFC 9110, 5.3)."""

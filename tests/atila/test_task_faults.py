@@ -165,13 +165,14 @@ FILES = {
 
         def watch (loop, thread, base):
             while watching.is_set ():
-                came = threading.Event ()
+                came = threading.Lock () # without frames of its own on the loop
+                came.acquire ()
                 asked = time.monotonic ()
-                loop.call_soon_threadsafe (came.set)
+                loop.call_soon_threadsafe (came.release)
                 # What the loop is doing when it is late, unless it is idle, or only waits for the processor.
-                if not came.wait (LATE):
+                if not came.acquire (timeout = LATE):
                     found = where (sys._current_frames ().get (thread), base)
-                    came.wait (10)
+                    came.acquire (timeout = 10)
                     blocking.append ([found, time.monotonic () - asked])
                 time.sleep (0.002)
 

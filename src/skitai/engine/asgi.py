@@ -179,7 +179,7 @@ class AsgiExchange(Exchange):
         self.mount = None
         self.handler = None
         self.path_params = None
-        self._fields = None
+        self.fields = dict(self.scope['headers'])
         self.body = None
         self.body_received = self.status = self.sent = 0
         self.started = self._active = monotonic()  # `_active`: when the time to answer began

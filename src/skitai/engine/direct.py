@@ -61,7 +61,7 @@ class DirectExchange(Exchange):
         self.engine = engine
         self.method = scope['method']
         self.path = self.local_path = scope['path'] or '/'
-        self._fields = fields
+        self.fields = fields
         self.body = None
         self.body_received = 0
         self.unread = False
