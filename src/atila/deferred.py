@@ -172,6 +172,7 @@ class ProducerQueue:
             raise TypeError(f'a part of a stream must be str or bytes, not {type(part).__name__}')
         self._room.acquire()
         if self._gone:
+            self._room.release()  # the next one who waits learns it, too
             raise Gone('the client is gone')
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._parts.put_nowait, part)
@@ -185,7 +186,7 @@ class ProducerQueue:
     def leave(self) -> None:
         """Nobody takes any more: a producer that waits is woken."""
         self._gone = True
-        self._room.release(1_000_000)
+        self._room.release()
 
 
 async def queued(
