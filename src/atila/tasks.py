@@ -22,8 +22,8 @@ _MAP_OPTIONS = ('timeout', 'mtime', 'etag', 'maxage')
 
 
 class TaskMembers:
-    """A base of `was.Was`. When the client of a coroutine, an `async def` or a deferred content goes, or its time
-    is up, the request's unfinished Tasks are cancelled; a service that blocks in `fetch ()` goes on waiting.
+    """A base of `was.Was`. When the client of a coroutine, `async def` or deferred content goes, or its time
+    is up, unfinished Tasks are cancelled; a service that blocks in `fetch ()` goes on waiting.
     """
 
     __slots__ = ()
