@@ -682,6 +682,17 @@ class DirectEngine:
         self._server.start(listener, self._dispatch)
         self.loop.call_later(1.0, self._watch)
 
+    async def _end_draining(self) -> None:
+        """Break off the connections of bodies that nobody wants.
+
+        They would be waited for, and what is still being received when the server's runtime ends makes it
+        abort the process (Granian 2.8 drops a Python object there without the interpreter's lock).
+        """
+        for reader in list(self.reading):
+            if not reader.keep and self.reading.pop(reader, _NOT_IN_FLIGHT) is not _NOT_IN_FLIGHT:
+                break_off(reader.exchange.client)
+        await asyncio.sleep(0.01)  # the server notices
+
     async def stop(self) -> bool:
         """Accept no more, let requests in flight finish; True when all did within the drain time.
 
@@ -695,6 +706,7 @@ class DirectEngine:
         self._server.pause()
         self._listener.close()
         await asyncio.sleep(pause)
+        await self._end_draining()
         drained = await self._server.stop(self.settings.drain_timeout)
         await cancelled(self.tasks)
         self.dispatcher.close()
