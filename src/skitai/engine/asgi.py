@@ -332,7 +332,7 @@ class AsgiExchange(Exchange):
     async def _until_gone(self) -> None:
         try:
             while (await self._receive())['type'] != 'http.disconnect':
-                pass
+                await asyncio.sleep(0)  # a server that always has a message must not hold the loop
         except OSError:
             pass
 
