@@ -201,24 +201,28 @@ class Pool:
                 self._waiting.appendleft(job)
                 return
 
-    def _recount(self, place: _Place) -> None:
+    def _count(self, place: _Place) -> None:
         counted = place.job is not None and not (place.blocked or place.abandoned)
         if counted != place.counted:
             place.counted = counted
             self._running += 1 if counted else -1
-            if not counted and not self.closed:
-                self._fill()
+
+    def _recount(self, place: _Place) -> None:
+        """A place that runs a job began or ceased to count: others may take its turn."""
+        self._count(place)
+        if not place.counted and not self.closed:
+            self._fill()
 
     def _next(self, place: _Place) -> bool:
         """The place's job is finished: give it another, or make it idle; False to end it."""
         place.job = None
         place.abandoned = place.blocked = False
-        self._recount(place)
+        self._count(place)
         while self._waiting and self._running < self.size:
             job = self._waiting.popleft()
             if not job.done():
                 place.job = job
-                self._recount(place)
+                self._count(place)
                 return True
         if self.closed or len(self._idle) >= self.size:
             return False

@@ -247,6 +247,17 @@ def test_nothing_is_lost_whatever_happens(gate: threading.Event) -> None:
     assert [Thread(int, i).fetch() for i in range(20)] == list(range(20))
 
 
+def test_who_finishes_a_task_takes_the_next(gate: threading.Event) -> None:
+    """A queue of Tasks needs no further threads; a thread's process, if it has one, is kept so."""
+    aquests.configure(threads=1)
+    first = Thread(gate.wait)
+    more = [Thread(threading.get_ident) for _ in range(20)]
+    gate.set()
+    first.fetch()
+    assert len({task.fetch() for task in more}) == 1
+    assert pools._pools['threads'].counts()[0] == 1
+
+
 def test_a_task_costs_little() -> None:
     """Make to result; the bound is generous, for a busy machine."""
     Thread(int).fetch()

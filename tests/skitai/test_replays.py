@@ -123,7 +123,7 @@ def test_a_bucket_that_a_stopped_process_holds_is_refused(
         warnings.simplefilter('ignore', DeprecationWarning)
         pid = os.fork()
     if pid == 0:
-        table._take(2 * replays._BUCKET)
+        assert table._take(2 * replays._BUCKET, 1.0, (0.01, 0.01))
         os.write(ready[1], b'1')
         os.read(done[0], 1)
         os._exit(0)
@@ -149,6 +149,7 @@ if len(sys.argv) == 1:
         assert table.use(b'i' * 16, table.made + 1, 2)
         os._exit(0)
     assert os.wait()[1] == 0
+    replays.hand_down()
     os.execv(sys.executable, [sys.executable, sys.argv[0], table.secret.hex()])
 assert table.secret.hex() == sys.argv[1]
 assert not table.use(b'i' * 16, table.made + 1, 1) and not table.use(b'i' * 16, table.made + 1, 2)
@@ -171,8 +172,7 @@ def test_the_table_of_another_process_or_version_is_not_taken(monkeypatch: pytes
     assert replays._inherited() is None
     read, write = os.pipe()
     monkeypatch.setenv(REPLAYS_FD, f'{os.getpid()}:{read}')
-    assert replays._inherited() is None
-    os.close(read)
+    assert replays._inherited() is None  # a pipe: it is closed, nobody else knows of it
     os.close(write)
     monkeypatch.setenv(REPLAYS_FD, f'{os.getpid()}:{read}')
     assert replays._inherited() is None

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
+from . import file, replays
 from .memory import LOCK_TIMEOUT, Memory, Number
 
 __all__ = [
@@ -58,15 +59,14 @@ def _shared() -> Memory:
 
 
 def _inherited() -> Memory | None:
-    pid, _, descriptor = os.environ.pop(MEMORY_FD, '').partition(':')
-    if pid != str(os.getpid()):
+    descriptor = file.inherited(MEMORY_FD)
+    if descriptor is None:
         return None
-    os.set_inheritable(int(descriptor), False)
     try:
-        return Memory(int(descriptor))
+        return Memory(descriptor)
     except ValueError:
         log.warning('shared numbers begin at 0: those of the code that served before are kept otherwise')
-        os.close(int(descriptor))
+        os.close(descriptor)
         return None
 
 
@@ -88,14 +88,14 @@ def seal() -> None:
     """Before the workers are forked: the memory is there, and no more names are registered."""
     global _sealed
     _shared()
+    replays.table()
     _sealed = True
 
 
 def hand_down() -> None:
-    """Right before `exec`: let the next program in this process find the memory."""
-    descriptor = _shared().descriptor
-    os.set_inheritable(descriptor, True)
-    os.environ[MEMORY_FD] = f'{os.getpid()}:{descriptor}'
+    """Right before `exec`: let the next program in this process find what is shared."""
+    file.hand_down(MEMORY_FD, _shared().descriptor)
+    replays.hand_down()
 
 
 # -- numbers ---------------------------------------------------------------------------------------

@@ -24,17 +24,15 @@ process's record locks: there is one, besides the mapping's own, and both stay o
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import math
-import mmap
-import os
 import struct
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from typing import TypeAlias
+
+from .file import SharedFile
 
 Number: TypeAlias = 'int | float'
 
@@ -60,19 +58,15 @@ _SLOT_PAUSES = (2e-5, 1e-3)
 _LOCK_PAUSES = (2e-4, 2e-2)
 
 
-class Memory:
-    """One shared memory. `descriptor`: that of an existing one (ValueError if it is none of ours)."""
+class Memory(SharedFile):
+    """One shared memory."""
+
+    magic = _MAGIC
+    size = _SIZE
+    what = 'shared memory'
 
     def __init__(self, descriptor: int | None = None) -> None:
-        self.descriptor = _new_file() if descriptor is None else descriptor
-        if os.fstat(self.descriptor).st_size != _SIZE:
-            raise ValueError('not a shared memory of this version')
-        self._map = mmap.mmap(self.descriptor, _SIZE)
-        if descriptor is None:
-            self._map[: len(_MAGIC)] = _MAGIC
-        elif self._map[: len(_MAGIC)] != _MAGIC:
-            self._map.close()
-            raise ValueError('not a shared memory of this version')
+        super().__init__(descriptor)
         #: Registered names: name -> where its slot begins. Filled before the fork, only read afterwards.
         self.slots: dict[str, int] = {}
         self.forked()
@@ -86,11 +80,6 @@ class Memory:
         self._waiting: dict[str, _Waiting] = {}
         self._guard = threading.Lock()
         self._claimed: set[str] = set()
-
-    def close(self) -> None:
-        """Give the memory up, and with it all locks of this process."""
-        self._map.close()
-        os.close(self.descriptor)
 
     # -- names -------------------------------------------------------------------------------------
 
@@ -206,27 +195,6 @@ class Memory:
         _RECORD[kind].pack_into(self._map, start + _RECORDS[other], kind, value, stamp)
         self._map[start] = other
 
-    # -- record locks ------------------------------------------------------------------------------
-
-    def _take(self, byte: int, timeout: float, pauses: tuple[float, float]) -> bool:
-        """Lock a byte against other processes. Asks repeatedly: waiting in the kernel has no deadline."""
-        deadline = None
-        pause, longest = pauses
-        while True:
-            try:
-                fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
-                return True
-            except (BlockingIOError, PermissionError):  # EAGAIN or EACCES (fcntl(2))
-                now = time.monotonic()
-                deadline = now + timeout if deadline is None else deadline
-                if now >= deadline:
-                    return False
-                time.sleep(min(pause, deadline - now))
-                pause = min(pause * 2, longest)
-
-    def _release(self, byte: int) -> None:
-        fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, byte)
-
     # -- locks by name -----------------------------------------------------------------------------
 
     def acquire(self, name: str, timeout: float) -> None:
@@ -273,16 +241,6 @@ class _Waiting:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.count = 0
-
-
-def _new_file() -> int:
-    if hasattr(os, 'memfd_create'):
-        descriptor = os.memfd_create('skitai')
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, _SIZE)
-    return descriptor
 
 
 def _byte(base: int, name: str) -> int:

@@ -2,10 +2,8 @@
 
 Belongs here: the table, and who may touch it when. Doesn't: what a nonce is made of, or proves.
 
-A file without a name like `memory`, mapped by all processes forked after it was made: at the latest right
-before the first fork of a process that has loaded this module, which a master with an app has. Untouched
-buckets cost no memory. By an environment variable, as there, it goes on to the program by which a master
-replaces itself; where it does not, a new one begins: nothing that was issued before is accepted.
+A file as `file` describes it; a master makes it before it forks. Untouched buckets cost no memory. Where it
+is not handed down, a new one begins: nothing that was issued before is accepted.
 
 The header: magic, a secret (random, for who has no better one), the time when the table was made.
 A bucket:   offset 0   `watermark`: nonces issued up to then are refused, unless they are in the bucket
@@ -19,18 +17,17 @@ So what is forgotten is refused, never accepted again.
 Who may touch it. A bucket is read and written under the table's thread lock and a POSIX record lock on its
 first byte, which the kernel releases when its process dies. Each change is a series of aligned eight-byte
 stores in an order in which a process killed between two of them leaves more refused, not less.
-As in `memory`, there is one descriptor of the file, besides the mapping's own, and both stay open.
 """
 
 from __future__ import annotations
 
-import fcntl
-import mmap
 import os
 import struct
-import tempfile
 import threading
 import time
+
+from . import file
+from .file import SharedFile
 
 #: '<pid>:<descriptor>': only for the program that takes this very process over.
 REPLAYS_FD = 'SKITAI_REPLAYS_FD'
@@ -59,21 +56,18 @@ _WORD = struct.Struct('=Q')
 _PAUSES = (2e-5, 1e-3)
 
 
-class Replays:
-    """One table. `descriptor`: that of an existing one (ValueError if it is none of ours)."""
+class Replays(SharedFile):
+    """One table."""
+
+    magic = _MAGIC
+    size = _SIZE
+    what = 'table of nonces'
 
     def __init__(self, descriptor: int | None = None) -> None:
-        self.descriptor = _new_file() if descriptor is None else descriptor
-        if os.fstat(self.descriptor).st_size != _SIZE:
-            raise ValueError('not a table of this version')
-        self._map = mmap.mmap(self.descriptor, _SIZE)
+        super().__init__(descriptor)
         if descriptor is None:
             self._map[_SECRET:_MADE] = os.urandom(SECRET_BYTES)
             self._put(_MADE, now())
-            self._map[: len(_MAGIC)] = _MAGIC
-        elif self._map[: len(_MAGIC)] != _MAGIC:
-            self._map.close()
-            raise ValueError('not a table of this version')
         self.secret: bytes = self._map[_SECRET:_MADE]
         #: Microseconds since the epoch: what was issued until then is refused.
         self.made = self._get(_MADE)
@@ -82,10 +76,6 @@ class Replays:
     def forked(self) -> None:
         """In the child of a fork: the thread that held the lock is not here."""
         self._threads = threading.Lock()
-
-    def close(self) -> None:
-        self._map.close()
-        os.close(self.descriptor)
 
     def use(self, identity: bytes, issued: int, count: int) -> bool:
         """Whether this is the first use of a nonce with this count (1 or more), by all processes.
@@ -98,12 +88,12 @@ class Replays:
             return False
         start = (1 + int.from_bytes(identity[:4], 'little') % BUCKETS) * _BUCKET
         with self._threads:
-            if not self._take(start):
+            if not self._take(start, TIMEOUT, _PAUSES):
                 return False
             try:
                 return self._use(start, identity, issued, count)
             finally:
-                fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, start)
+                self._release(start)
 
     def _use(self, start: int, identity: bytes, issued: int, count: int) -> bool:
         entries = range(start + _FIRST, start + _FIRST + ENTRIES * _ENTRY, _ENTRY)
@@ -142,30 +132,6 @@ class Replays:
     def _put(self, at: int, value: int) -> None:
         _WORD.pack_into(self._map, at, value)
 
-    def _take(self, byte: int) -> bool:
-        """Lock a byte against other processes. Asks repeatedly: waiting in the kernel has no deadline."""
-        deadline = time.monotonic() + TIMEOUT
-        pause, longest = _PAUSES
-        while True:
-            try:
-                fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
-                return True
-            except (BlockingIOError, PermissionError):  # EAGAIN or EACCES (fcntl(2))
-                if time.monotonic() >= deadline:
-                    return False
-                time.sleep(pause)
-                pause = min(pause * 2, longest)
-
-
-def _new_file() -> int:
-    if hasattr(os, 'memfd_create'):
-        descriptor = os.memfd_create('skitai-nonces')
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, _SIZE)
-    return descriptor
-
 
 def now() -> int:
     """Microseconds since the epoch."""
@@ -189,24 +155,19 @@ def table() -> Replays:
 
 
 def _inherited() -> Replays | None:
-    pid, _, descriptor = os.environ.pop(REPLAYS_FD, '').partition(':')
-    if pid != str(os.getpid()):
+    descriptor = file.inherited(REPLAYS_FD)
+    if descriptor is None:
         return None
     try:
-        os.set_inheritable(int(descriptor), False)
-        return Replays(int(descriptor))
-    except (ValueError, OSError):  # of another version: what it knew of is refused by the new table
+        return Replays(descriptor)
+    except ValueError:  # of another version: what it knew of is refused by the new table
+        os.close(descriptor)
         return None
 
 
-def _before_fork() -> None:
-    """A process that forks may be a master: a program that takes it over is to find the table.
-
-    The children of `subprocess` get neither the descriptor (`close_fds`) nor, having another pid, the table.
-    """
-    descriptor = table().descriptor
-    os.set_inheritable(descriptor, True)
-    os.environ[REPLAYS_FD] = f'{os.getpid()}:{descriptor}'
+def hand_down() -> None:
+    """See `file.hand_down`."""
+    file.hand_down(REPLAYS_FD, table().descriptor)
 
 
 def _forked() -> None:
@@ -214,8 +175,6 @@ def _forked() -> None:
     _making = threading.Lock()
     if _table is not None:
         _table.forked()
-        os.set_inheritable(_table.descriptor, False)
-        os.environ.pop(REPLAYS_FD, None)
 
 
-os.register_at_fork(before=_before_fork, after_in_child=_forked)
+os.register_at_fork(after_in_child=_forked)
