@@ -4,6 +4,8 @@
       TaskError               the root of ours
         TaskTimeout           (is a TimeoutError) a Task's time was up, or a wait's; 504
         TaskCancelled         the Task was cancelled, or aquests was shut down
+          PoolExhausted       no connection became free in that time
+        NetworkError          (is a ConnectionError) a server can't be reached, or the connection broke; 502
         QueueFull             too many Tasks wait for a place in a pool; 503
         BadStatus             the peer answered with a status of 300 or more; 502
         WrongCount            `one ()`, and there is not exactly one
@@ -14,11 +16,13 @@
         ProcessDied           a process ended while it ran a Task
         SubprocessFailed      a command ended with a code other than 0, or could not be started
         OutputTooLong         a command printed more than is kept in memory
+        UnknownAlias          (is a NameError) an alias that nobody registered
     RuntimeError
       WouldBlock              waiting for an unfinished Task on an event loop's thread
 
 `http_status`: what an uncaught one is answered with; those without are 500. An exception of a Thread's
-or Process's own function is none of these: it is raised as it is.
+or Process's own function is none of these: it is raised as it is. So is what a database says of a statement,
+its driver's exception, with an `http_status` of 502.
 """
 
 from __future__ import annotations
@@ -32,6 +36,23 @@ class TaskTimeout(TaskError, TimeoutError):
     """The Task was not finished in time (SPEC TK-16)."""
 
     http_status = 504
+
+
+class PoolExhausted(TaskTimeout):
+    """All connections to a backend were in use until the Task's time was up (SPEC LB-05)."""
+
+
+class NetworkError(TaskError, ConnectionError):
+    """A server cannot be reached, or went away in the middle (SPEC LB-03).
+
+    `sent`: whether it may have got the request, and carried it out.
+    """
+
+    http_status = 502
+
+    def __init__(self, message: str, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class TaskCancelled(TaskError):
@@ -101,6 +122,10 @@ class SubprocessFailed(TaskError):
 
 class OutputTooLong(TaskError):
     """A command printed more than its `limit` (SPEC TH-02); it was killed."""
+
+
+class UnknownAlias(TaskError, NameError):
+    """No backend is registered under this name (SPEC TK-01)."""
 
 
 class WouldBlock(RuntimeError):

@@ -186,6 +186,7 @@ class Tasks(Task):
             over = self._over
             if pending:
                 self._result = None
+                self._scope = self._scope or next((task._scope for task in pending if task._scope), None)
                 if self._deadline is not None and self._alarm is None:
                     self._alarm = clocks.clock.set(self._deadline, self)
         for task in pending:

@@ -1,19 +1,28 @@
 """The event loop that Tasks with connections run on: the one that `use` was told, else one of our own.
 
-Our own runs in a daemon thread, made when first asked for. A forked child begins anew. Shared: `_used` and
-`_own`, under `_lock`.
+Our own runs in a daemon thread, made when first asked for. Whoever keeps connections on the loop says with
+`at_end` how they are closed: `end` does it, on the loop, before that ends. A forked child begins anew.
+Shared: `_used`, `_own` and `_closers`, under `_lock`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
+from collections.abc import Awaitable, Callable
 from typing import Any
+
+log = logging.getLogger('aquests')
+
+#: Closes something, within so many seconds.
+Closer = Callable[[float], Awaitable[object]]
 
 _used: asyncio.AbstractEventLoop | None = None
 _own: _OwnLoop | None = None
 _lock = threading.Lock()
+_closers: dict[Closer, None] = {}
 #: Loops of a parent process: closing them here would take what they watch from the parent.
 _inherited: list[Any] = []
 
@@ -37,13 +46,17 @@ class _OwnLoop:
         if threading.current_thread() is self._thread:
             raise RuntimeError('aquests.shutdown () was called on the loop that it is to end')
         try:
-            asyncio.run_coroutine_threadsafe(_end_tasks(timeout), self.loop).result(timeout + 1)
+            asyncio.run_coroutine_threadsafe(self._end(timeout), self.loop).result(2 * timeout + 1)
         except TimeoutError:  # something blocks the loop: it cannot be ended
             return
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(1.0)
         if not self._thread.is_alive():
             self.loop.close()
+
+    async def _end(self, timeout: float) -> None:
+        await end(timeout)
+        await _end_tasks(timeout)
 
 
 def use(loop: asyncio.AbstractEventLoop | None) -> None:
@@ -64,6 +77,22 @@ def get() -> asyncio.AbstractEventLoop:
         return _own.loop
 
 
+def at_end(closer: Closer) -> None:
+    """Have `closer (timeout)` awaited on the loop before that ends; once, however often it is said."""
+    with _lock:
+        _closers[closer] = None
+
+
+async def end(timeout: float) -> None:
+    """Close what is kept on this loop, side by side. Who owns the loop that `use` was told awaits it."""
+    with _lock:
+        closers = list(_closers)
+        _closers.clear()
+    for closed in await asyncio.gather(*(closer(timeout) for closer in closers), return_exceptions=True):
+        if isinstance(closed, BaseException):
+            log.error('connections could not be closed', exc_info=closed)
+
+
 def close(timeout: float) -> None:
     """End our own loop; one that `use` was told is its owner's."""
     global _own, _used
@@ -78,6 +107,7 @@ def forget() -> None:
     global _own, _used, _lock
     _inherited.append((_own, _used))
     _own = _used = None
+    _closers.clear()
     _lock = threading.Lock()
 
 

@@ -20,6 +20,7 @@ STA_NETERR = 2
 STA_NORMAL = 3
 
 #: Status codes where there was no answer (SPEC TK-11).
+CODE_NETERR = 702
 CODE_TIMEOUT = 730
 CODE_REQFAIL = 731
 
@@ -39,8 +40,8 @@ def only(data: Any) -> Any:
 
 
 class Result:
-    """`status`: STA_*. `status_code`, `reason`: 200 OK, or an HTTP status; 730 for a timeout, 731 for what
-    was cancelled or not begun, 500 for any other failure. `data`: the value; None if there is none.
+    """`status`: STA_*. `status_code`, `reason`: 200 OK, or an HTTP status; 702 where the
+    network failed, 730 for a timeout, 731 for what was cancelled or not begun, 500 for any other failure. `data`: the value; None if there is none.
     `error`: the exception that `fetch ()` raises, or None. `headers`: of an HTTP answer.
     """
 

@@ -18,17 +18,22 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextvars import copy_context
 from http.client import responses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import clock as clocks
 from .errors import TaskCancelled, TaskTimeout, WouldBlock
 from .places import Pool, blocking
 from .result import CODE_TIMEOUT, STA_REQFAIL, STA_TIMEOUT, Result, failure
 
+if TYPE_CHECKING:
+    from .scope import Scope
+
 log = logging.getLogger('aquests')
 
 #: Seconds that a Task has if nothing is said (SPEC TK-13).
 TIMEOUT = 10.0
+#: A wait of so many seconds is told to the Task's Scope; shorter ones shall cost nothing.
+LONG = 0.05
 
 Callback = Callable[[Any], object]
 Filter = Callable[[Any], Any]
@@ -55,7 +60,17 @@ class Task:
     RuntimeError) unless the Task is done.
     """
 
-    __slots__ = ('__weakref__', '_alarm', '_callbacks', '_deadline', '_filter', '_lock', '_result', 'meta')
+    __slots__ = (
+        '__weakref__',
+        '_alarm',
+        '_callbacks',
+        '_deadline',
+        '_filter',
+        '_lock',
+        '_result',
+        '_scope',
+        'meta',
+    )
 
     def __init__(
         self,
@@ -68,6 +83,7 @@ class Task:
         self._result: Result | None = None
         self._callbacks: list[Callback] | None = None
         self._lock = threading.Lock()
+        self._scope: Scope | None = None  # while it is not done
         self._alarm: clocks.Alarm | None = None
         self._deadline: float | None = None
         if timeout is not None:
@@ -155,7 +171,7 @@ class Task:
 
     def expire(self) -> None:
         """Time is up: finish the Task with STA_TIMEOUT and stop its work."""
-        if self._settle(failure(TaskTimeout(f'{self._describe()} did not finish in time'))):
+        if self._settle(failure(self._too_late())):
             self._stop()
 
     def add_done_callback(self, f: Callback) -> None:
@@ -221,6 +237,7 @@ class Task:
             if result.error is not None:
                 result.watch(self._describe())
             self._result = result
+            self._scope = None
             callbacks, self._callbacks = self._callbacks, None
         if self._alarm is not None:
             clocks.clock.unset(self._alarm)
@@ -235,6 +252,10 @@ class Task:
 
     def _help(self, pool: Pool) -> None:
         """Run what waits for a thread of `pool` here, on one of its threads that has nothing else to do."""
+
+    def _too_late(self) -> TaskTimeout:
+        """The error of a Task whose time is up."""
+        return TaskTimeout(f'{self._describe()} did not finish in time')
 
     def _describe(self) -> str:
         """For messages: what kind of Task, doing what."""
@@ -264,12 +285,22 @@ class Task:
         with blocking() as starving:
             if starving is not None:
                 self._help(starving)
-            arrived = gate.acquire(timeout=self._patience(timeout))
+            arrived = self._pass(gate, timeout)
         if not arrived:
             self._remove_done_callback(open_gate)
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self.expire()  # the clock is late, or not there
         return self._result or _not_yet(f'{self._describe()} is not finished yet; it goes on')
+
+    def _pass(self, gate: threading.Lock, timeout: float | None) -> bool:
+        """Wait for `gate`; on the way the Scope hears that this takes long."""
+        patience, scope = self._patience(timeout), self._scope
+        if scope is None or 0 <= patience <= LONG:
+            return gate.acquire(timeout=patience)
+        if gate.acquire(timeout=LONG):
+            return True
+        scope.waited_for()
+        return gate.acquire(timeout=self._patience(None if timeout is None else timeout - LONG))
 
     def _patience(self, timeout: float | None) -> float:
         """Seconds to block: -1 for no limit."""
@@ -306,7 +337,7 @@ class Mask(Task):
     ) -> None:
         # Not super ().__init__ (): there is nothing to wait for, and a Mask should cost next to nothing.
         self.meta = {} if meta is None else dict(meta)
-        self._filter = self._callbacks = self._alarm = self._deadline = None
+        self._filter = self._callbacks = self._alarm = self._deadline = self._scope = None
         self._lock = _no_contention
         if error is None:
             self._result = Result(

@@ -1,0 +1,255 @@
+"""What all database interfaces have in common (SPEC chapter 22, DB).
+
+`Interface` is what `was.db (alias)` gives: its methods make Tasks (`Query`). A Query hands its request to the
+alias's cluster; a backend, one for each member, carries it out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Self
+
+from .. import cache as caches
+from ..aliases import Alias
+from ..cluster import Cluster, Seat
+from ..errors import NetworkError, PoolExhausted, TaskError, TaskTimeout
+from ..group import Tasks
+from ..looptask import LoopTask
+from ..result import CODE_NETERR, STA_NETERR, STA_NORMAL, Result, failure
+from ..task import TIMEOUT, Callback, Filter, Mask, Task
+
+#: A filter as a Task has it: (value, None) or (None, exception).
+Filtered = Callable[[Any], tuple[Any, BaseException | None]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Options:
+    """What `was.db (alias, ...)` was told (SPEC DB-01, TK-13); it holds for all Tasks made there.
+
+    `meta`, `filter`, `timeout`: the Task's. `use_cache`: see `cache.UseCache`. `cache`: seconds that results
+    are kept. `callback`: `f (task)`, called when the Task is done, on whatever thread; it must not block.
+    `everywhere`: each member carries it out (SPEC LB-04).
+    """
+
+    meta: Mapping[str, Any] | None = None
+    filter: Filter | None = None
+    timeout: float | None = TIMEOUT
+    use_cache: caches.UseCache = None
+    cache: float | None = None
+    callback: Callback | None = None
+    everywhere: bool = False
+
+
+class Request:
+    """What a database is to do. Backends have kinds of their own.
+
+    `idempotent`: doing it twice is doing it once. `waiting`: no connection is free for it at the moment.
+    """
+
+    __slots__ = ('idempotent', 'waiting')
+
+    def __init__(self, idempotent: bool) -> None:
+        self.idempotent = idempotent
+        self.waiting = False
+
+
+class Query(LoopTask):
+    """A request to a database, under way."""
+
+    __slots__ = ('_cluster', '_key', '_request', '_seat', '_since')
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        request: Request,
+        options: Options,
+        key: Hashable,
+        keep: float | None = None,
+        seat: Seat | None = None,
+    ) -> None:
+        """`key`: under which the result can be kept; `keep`: seconds that it is, whatever becomes of it.
+        `seat`: the member; None for the next in turn.
+        """
+        self._cluster = cluster
+        self._request = request
+        self._key = key
+        self._seat = seat
+        self._since = time.time()
+        super().__init__(options.meta, options.filter, options.timeout)
+        if keep:
+            self._filter = self._keeping(keep, self._filter)
+        if options.callback is not None:
+            self.add_done_callback(options.callback)
+        self._begin()
+
+    async def _work(self) -> Any:
+        if self._seat is None:
+            return await self._cluster.run(self._request)
+        return await self._cluster.run_on(self._seat, self._request)
+
+    # -- waiting --------------------------------------------------------------------------------------
+
+    def fetch(
+        self, cache: float | None = None, cache_if: Sequence[int] = (200,), timeout: float | None = None
+    ) -> Any:
+        data = super().fetch(timeout=timeout)
+        if cache:
+            self.cache(cache, cache_if)
+        return data
+
+    def one(
+        self, cache: float | None = None, cache_if: Sequence[int] = (200,), timeout: float | None = None
+    ) -> Any:
+        """As fetch, but the only element; what violates a unique key is a 409 here (SPEC TK-05)."""
+        result = self._await_result(timeout)
+        if result.error is not None and is_duplicate(result.error):
+            result.error.http_status = 409  # type: ignore[attr-defined]
+        one = result.one()
+        if cache:
+            self.cache(cache, cache_if)
+        return one
+
+    def dispatch(
+        self, cache: float | None = None, cache_if: Sequence[int] = (200,), timeout: float | None = None
+    ) -> Any:
+        result = super().dispatch(timeout=timeout)
+        if cache:
+            self.cache(cache, cache_if)
+        return result
+
+    def cache(self, secs: float = caches.SECONDS, cache_if: Sequence[int] = (200,)) -> Task:
+        """Keep the result for so many seconds if its status code is among `cache_if` (SPEC CA-07).
+
+        Nothing happens where there is a filter, for what is kept is unfiltered: there `was.db (..., cache = 60)`
+        keeps it.
+        """
+        result = self._result
+        if self._filter is None and result is not None and result.error is None and result.status_code in cache_if:
+            caches.cache.put(self._key, result.data, self._since, secs)
+        return self
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _keeping(self, seconds: float, filter: Filtered | None) -> Filtered:
+        """What keeps a value, unfiltered, and then filters it."""
+        key, since = self._key, self._since
+
+        def keep(value: Any) -> tuple[Any, BaseException | None]:
+            caches.cache.put(key, value, since, seconds)
+            return (value, None) if filter is None else filter(value)
+
+        return keep
+
+    def _fail(self, error: BaseException) -> bool:
+        return self._settle(failure_of(error))
+
+    def _too_late(self) -> TaskTimeout:
+        if not self._request.waiting:
+            return super()._too_late()
+        alias = self._cluster.alias
+        return PoolExhausted(
+            f'{self._describe()}: all {alias.max_conns} connections were in use until its time was up; '
+            f'skitai.alias ({alias.name!r}, ..., max_conns = ...) sets how many there may be'
+        )
+
+    def _describe(self) -> str:
+        return f'Query of {self._cluster.alias.name}'
+
+
+def failure_of(error: BaseException) -> Result:
+    """The Result of a Query that ended with `error` (SPEC TK-11, TK-12)."""
+    if isinstance(error, NetworkError):
+        return Result(None, error, STA_NETERR, CODE_NETERR, 'Network Error')
+    if isinstance(error, TaskError) or not isinstance(error, Exception):
+        return failure(error)
+    if not hasattr(error, 'http_status'):
+        try:
+            error.http_status = 502  # type: ignore[attr-defined]
+        except AttributeError:  # an exception without a dict is answered with 500
+            pass
+    return Result(None, error, STA_NORMAL, 500, 'Database Error')
+
+
+def is_duplicate(error: BaseException) -> bool:
+    """Whether a database refused a second row with the same unique key."""
+    return (
+        getattr(error, 'sqlstate', None) == '23505'
+        or getattr(error, 'sqlite_errorname', None)
+        in ('SQLITE_CONSTRAINT_UNIQUE', 'SQLITE_CONSTRAINT_PRIMARYKEY', 'SQLITE_CONSTRAINT_ROWID')
+        or getattr(error, 'code', None) == 11000
+    )
+
+
+class Interface:
+    """What `was.db (alias)` gives; also as `with was.db (alias) as db`.
+
+    It holds no connection: it may be used as often, and by as many threads, as one likes.
+    """
+
+    #: The kind of Task that it makes.
+    query: type[Query] = Query
+
+    def __init__(
+        self, alias: Alias, cluster: Cluster, options: Options, own: Callable[[Task], object] | None = None
+    ) -> None:
+        """`own (task)` is told of each Task: it is a request's, and ends with it."""
+        self._alias = alias
+        self._cluster = cluster
+        self._options = options
+        self._own = own
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__} {self._alias.name}>'
+
+    def _send(self, request: Request, what: Hashable) -> Task:
+        """The Task of `request`; a finished one where its result is kept. `what`: the request as a key."""
+        options = self._options
+        if options.everywhere:
+            return self._send_to_all(request, what)
+        key = (self._alias.name, what)
+        if options.use_cache is not None:
+            try:
+                return _kept(caches.cache.get(key, caches.not_before(options.use_cache)), options)
+            except KeyError as error:
+                if error.args != (key,):
+                    raise
+        keep = options.cache
+        if keep is None and options.use_cache is not None and options.use_cache is not False:
+            keep = caches.SECONDS
+        task = self.query(self._cluster, request, options, key, keep)
+        if self._own is not None:
+            self._own(task)
+        return task
+
+    def _send_to_all(self, request: Request, what: Hashable) -> Task:
+        own = dataclasses.replace(self._options, callback=None, meta=None)
+        tasks = Tasks(
+            *(
+                self.query(self._cluster, request, own, (self._alias.name, seat.member, what), seat=seat)
+                for seat in self._cluster.seats
+            ),
+            timeout=self._options.timeout,
+            meta=self._options.meta,
+        )
+        if self._options.callback is not None:
+            tasks.add_done_callback(self._options.callback)
+        if self._own is not None:
+            self._own(tasks)
+        return tasks
+
+
+def _kept(value: Any, options: Options) -> Task:
+    """A finished Task with a kept value."""
+    if options.filter is not None:
+        value = options.filter(value)
+    task = Mask(value, meta=options.meta)
+    if options.callback is not None:
+        task.add_done_callback(options.callback)
+    return task

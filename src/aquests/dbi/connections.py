@@ -1,0 +1,140 @@
+"""A pool of connections to one server, on the event loop.
+
+Rules. There are at most `size` connections; who finds all in use waits in arrival order. The last that was
+given back is taken first; those that nobody took for `keep` seconds are closed. A connection that is no
+longer usable is not handed out: that is the whole health check, for a server that went away closes its ends.
+
+Touched by the loop's thread only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Generic, TypeVar
+
+C = TypeVar('C')
+
+#: Seconds that an unused connection is kept.
+KEEP = 300.0
+
+
+class Connections(Generic[C]):
+    """`connect ()` makes a connection, `close (connection)` ends it, `usable (connection)` is asked of those
+    that were not in use for a while.
+    """
+
+    __slots__ = ('_close', '_closed', '_closing', '_connect', '_free', '_made', '_reaping', '_usable', '_waiting', 'size')
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[C]],
+        close: Callable[[C], Awaitable[object]],
+        usable: Callable[[C], bool],
+        size: int,
+    ) -> None:
+        self._connect, self._close, self._usable = connect, close, usable
+        self.size = size
+        self._free: list[tuple[C, float]] = []
+        self._made = 0
+        self._waiting: deque[asyncio.Future[C | None]] = deque()
+        self._reaping: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._closing: set[asyncio.Future[object]] = set()
+
+    def counts(self) -> tuple[int, int, int]:
+        """(made, free, waiting), for the curious."""
+        return self._made, len(self._free), len(self._waiting)
+
+    async def acquire(self) -> C:
+        """A connection, to be given back with `release` or `discard`. Raises what `connect` does."""
+        while self._free:
+            connection, _ = self._free.pop()
+            if self._usable(connection):
+                return connection
+            await self.discard(connection)
+        while self._made >= self.size:
+            place: asyncio.Future[C | None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(place)
+            try:
+                given = await place
+            except asyncio.CancelledError:
+                if place.done() and not place.cancelled():  # given at the very moment
+                    self._pass_on(place.result())
+                raise
+            if given is not None:
+                return given
+        return await self._make()
+
+    def release(self, connection: C) -> None:
+        """Give a connection back that can be used again."""
+        if self._closed or not self._usable(connection):
+            self._forget_one()
+            self._let_go(connection)
+            return
+        self._pass_on(connection)
+
+    async def discard(self, connection: C) -> None:
+        """Give a connection back that cannot be used again."""
+        self._forget_one()
+        await self._close(connection)
+
+    async def close(self) -> None:
+        """Close what is free; what is in use is closed when it is given back."""
+        self._closed = True
+        free, self._free = self._free, []
+        if self._reaping is not None:
+            self._reaping.cancel()
+            self._reaping = None
+        self._made -= len(free)
+        await asyncio.gather(*(self._close(connection) for connection, _ in free), return_exceptions=True)
+
+    # -- inside -------------------------------------------------------------------------------------
+
+    async def _make(self) -> C:
+        self._made += 1
+        try:
+            return await self._connect()
+        except BaseException:
+            self._forget_one()
+            raise
+
+    def _let_go(self, connection: C) -> None:
+        closing: asyncio.Future[object] = asyncio.ensure_future(self._close(connection))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    def _forget_one(self) -> None:
+        """There is one connection less: who waits may make another."""
+        self._made -= 1
+        self._wake(None)
+
+    def _pass_on(self, connection: C | None) -> None:
+        if connection is None:
+            self._wake(None)
+        elif not self._wake(connection):
+            self._free.append((connection, monotonic()))
+            if self._reaping is None:
+                self._reaping = asyncio.get_running_loop().call_later(KEEP / 2, self._reap)
+
+    def _wake(self, connection: C | None) -> bool:
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(connection)
+                return True
+        return False
+
+    def _reap(self) -> None:
+        """Close what nobody took for long."""
+        self._reaping = None
+        old = monotonic() - KEEP
+        unused = [connection for connection, since in self._free if since < old]
+        self._free = [(connection, since) for connection, since in self._free if since >= old]
+        for connection in unused:
+            self._made -= 1
+            self._let_go(connection)
+        if self._free:
+            self._reaping = asyncio.get_running_loop().call_later(KEEP / 2, self._reap)

@@ -1,0 +1,253 @@
+"""PostgreSQL, by asyncpg (SPEC DB-02 to DB-05, SQ).
+
+A pool of connections for each member. asyncpg keeps the statements of a connection prepared, and cancels on
+the server what is cancelled here. A connection goes back to the pool as it was, except after a statement that
+may have changed its session (SET, LISTEN, a temporary table): then it is reset first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from ..aliases import Alias, Member
+from ..errors import NetworkError
+from ..records import Record
+from ..sql import POSTGRESQL, Builder, Entry, Json
+from ..task import Task
+from .base import Interface as Base
+from .base import Request
+from .connections import Connections
+from .statements import numbered, traits
+
+log = logging.getLogger('aquests')
+
+#: Seconds to connect, and to bring a connection in order after its statement was cancelled.
+CONNECT_TIMEOUT = 10.0
+RESET_TIMEOUT = 5.0
+
+#: The server is going, or not there yet: it says so in an answer.
+_GOING = (
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+)
+BROKEN = (OSError, asyncpg.PostgresConnectionError, asyncpg.InternalClientError, *_GOING)
+
+Connection = asyncpg.Connection
+
+
+class Statement(Request):
+    """`sql` with `$1` ... and its values. `many`: `values` is a list of them, for each of which it is done."""
+
+    __slots__ = ('clean', 'many', 'sql', 'values')
+
+    def __init__(self, sql: str, values: Sequence[Any], many: bool = False) -> None:
+        look, self.clean = traits(sql)
+        super().__init__(look)
+        self.sql, self.values, self.many = sql, values, many
+
+
+class Script(Request):
+    """Statements one after the other, in one transaction."""
+
+    __slots__ = ('statements',)
+
+    def __init__(self, statements: Sequence[Statement]) -> None:
+        super().__init__(False)
+        self.statements = statements
+
+
+class Backend:
+    """One member's connections; on the event loop."""
+
+    def __init__(self, alias: Alias, member: Member) -> None:
+        self._alias, self._member = alias, member
+        self.connections: Connections[Any] = Connections(self._connect, _close, _usable, alias.max_conns)
+
+    async def run(self, request: Any) -> Any:
+        async with self.connection(request) as connection:
+            if type(request) is Statement:
+                return await perform(connection, request)
+            rows: list[Record] = []
+            async with connection.transaction():
+                for statement in request.statements:
+                    rows = await perform(connection, statement)
+            return rows
+
+    async def close(self, timeout: float) -> None:
+        await self.connections.close()
+
+    @asynccontextmanager
+    async def connection(self, request: Request) -> AsyncIterator[Any]:
+        """A connection for the body, whose errors tell what becomes of it. NetworkError where it breaks."""
+        connection = await self.acquire(request)
+        try:
+            yield connection
+        except asyncio.CancelledError:
+            self.recover(connection)
+            raise
+        except BROKEN as error:
+            await self.connections.discard(connection)
+            raise self.broken(error) from error
+        except asyncpg.InterfaceError as error:
+            if not connection.is_closed():
+                self.connections.release(connection)
+                raise
+            await self.connections.discard(connection)
+            raise self.broken(error) from error
+        except BaseException:
+            if getattr(request, 'clean', False):
+                self.connections.release(connection)
+            else:
+                self.recover(connection)
+            raise
+        if getattr(request, 'clean', True):
+            self.connections.release(connection)
+        else:
+            self.recover(connection)
+
+    async def acquire(self, request: Request) -> Any:
+        request.waiting = True
+        connection = await self.connections.acquire()
+        request.waiting = False
+        return connection
+
+    def recover(self, connection: Any) -> None:
+        """Bring a connection in order, in the background, and give it back; or else close it."""
+        recovering = asyncio.ensure_future(self._recover(connection))
+        _recovering.add(recovering)
+        recovering.add_done_callback(_recovering.discard)
+
+    async def _recover(self, connection: Any) -> None:
+        try:
+            async with asyncio.timeout(RESET_TIMEOUT):
+                await connection.reset()
+        except Exception:
+            await self.connections.discard(connection)
+        else:
+            self.connections.release(connection)
+
+    def broken(self, error: BaseException) -> NetworkError:
+        """A connection broke in the middle."""
+        return NetworkError(f'{self._alias.name}: {self._member.address}: {_words(error)}', True)
+
+    async def _connect(self) -> Any:
+        member = self._member
+        secured: ssl.SSLContext | str = ssl.create_default_context() if self._alias.ssl else 'prefer'
+        try:
+            connection = await asyncpg.connect(
+                host=member.host or 'localhost',
+                port=member.port,
+                user=member.user or None,
+                password=member.password or None,
+                database=member.path or None,
+                ssl=secured,
+                timeout=CONNECT_TIMEOUT,
+            )
+        except (*BROKEN, TimeoutError) as error:
+            message = f'{self._alias.name}: {member.address} cannot be reached: {_words(error)}'
+            raise NetworkError(message, False) from error
+        for name in ('json', 'jsonb'):
+            await connection.set_type_codec(
+                name, encoder=_encode, decoder=msgspec.json.decode, schema='pg_catalog'
+            )
+        return connection
+
+
+#: Held here, for the loop itself only has weak references.
+_recovering: set[asyncio.Future[None]] = set()
+
+
+def connect(alias: Alias, member: Member) -> Backend:
+    return Backend(alias, member)
+
+
+async def perform(connection: Any, statement: Statement) -> list[Record]:
+    try:
+        if statement.many:
+            rows = await connection.fetchmany(statement.sql, statement.values)
+        else:
+            rows = await connection.fetch(statement.sql, *statement.values)
+    except asyncpg.PostgresSyntaxError as error:
+        if statement.values or 'multiple commands' not in str(error):
+            raise
+        await connection.execute(statement.sql)
+        return []
+    return records(rows)
+
+
+def records(rows: Sequence[Any]) -> list[Record]:
+    """Rows as they are handed out."""
+    if not rows:
+        return []
+    names = tuple(rows[0].keys())
+    return [Record(zip(names, row, strict=False)) for row in rows]
+
+
+def _usable(connection: Any) -> bool:
+    return not connection.is_closed()
+
+
+async def _close(connection: Any) -> None:
+    """Say goodbye, or hang up."""
+    try:
+        await connection.close(timeout=2.0)
+    except Exception:
+        connection.terminate()
+
+
+def _encode(value: Any) -> str:
+    return msgspec.json.encode(value.value if isinstance(value, Json) else value).decode()
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def statement_of(query: Any, params: Any = None) -> Statement:
+    """A Statement of SQL text and parameters, or of a builder."""
+    if isinstance(query, Builder):
+        if params is not None:
+            raise TypeError('a built query has its values already: give no parameters')
+        return Statement(*query.compile())
+    if not isinstance(query, str):
+        raise TypeError(f'execute takes SQL as str, a built query, or a list of these, not {query!r}')
+    return Statement(*numbered(query, params))
+
+
+class Interface(Entry, Base):
+    """`was.db ('@postgresql')`: `execute`, the query builder, transactions, listening."""
+
+    _dialect = POSTGRESQL
+
+    def execute(self, query: Any, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Task:
+        """The rows of a statement: a list of Records, empty where there are none (SPEC DB-02, DB-03).
+
+        `query`: SQL text, with `$1` or `%s` for the values of a list or tuple, `%(name)s` for those of a
+        dict; a built query; or a list of these, done in one transaction, of which the last one's rows are
+        the result. Without parameters a text may have several statements.
+        """
+        if isinstance(query, list | tuple):
+            statements = [statement_of(one) for one in query]
+            return self._send(Script(statements), tuple((one.sql, repr(one.values)) for one in statements))
+        statement = statement_of(query, params)
+        return self._send(statement, (statement.sql, repr(statement.values)))
+
+    def executemany(self, query: str, params: Sequence[Sequence[Any]]) -> Task:
+        """A statement once for each list of values, in one go and one transaction; all its rows."""
+        lists = [numbered(query, values) for values in params]
+        sql = lists[0][0] if lists else query
+        statement = Statement(sql, [values for _, values in lists], many=True)
+        return self._send(statement, (sql, repr(statement.values)))
+
+    def _run_query(self, builder: Builder, **options: Any) -> Task:
+        return self.execute(builder)

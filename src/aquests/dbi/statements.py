@@ -1,0 +1,130 @@
+"""SQL as the user wrote it: where its parameters go, and what the statement may do.
+
+Reads text; connects to nothing. What is not understood is taken for the worst.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+#: What is no SQL of the statement's own: texts, quoted names, comments.
+_OPAQUE = r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/"""
+_TOKENS = re.compile(rf'{_OPAQUE}|(?P<mark>%s|%%|%\(\w+\)s)', re.DOTALL)
+_NOTHING = re.compile(_OPAQUE, re.DOTALL)
+_NUMBERED = re.compile(r'\$\d')
+_CALL = re.compile(r'([A-Za-z_][\w.]*)\s*\(')
+_WORD = re.compile(r'[A-Za-z_]+')
+
+#: Statements that leave a session as it was.
+_PLAIN = frozenset({'SELECT', 'INSERT', 'UPDATE', 'DELETE', 'WITH', 'VALUES', 'TABLE', 'MERGE', 'EXPLAIN'})
+#: What makes more of a SELECT than a look.
+_WRITES = frozenset({'INSERT', 'UPDATE', 'DELETE', 'MERGE', 'INTO', 'FOR'})
+#: What may stand before a bracket in a look without doing anything: words and functions.
+_HARMLESS = frozenset(
+    """
+    select in values and or not on as from where any all some exists over filter within using by join having
+    case when then else between like distinct union intersect except with limit offset array row cast
+    count sum avg min max coalesce nullif greatest least abs ceil floor round trunc mod power sqrt sign
+    lower upper length char_length octet_length trim btrim ltrim rtrim substr substring replace position
+    concat concat_ws format left right lpad rpad strpos split_part reverse initcap md5 encode decode
+    now date_trunc date_part extract age to_char to_date to_timestamp to_number make_date make_timestamp
+    row_number rank dense_rank ntile lag lead first_value last_value nth_value
+    array_agg string_agg json_agg jsonb_agg json_object_agg jsonb_object_agg bool_and bool_or every
+    json_build_object jsonb_build_object json_build_array jsonb_build_array to_json to_jsonb row_to_json
+    unnest generate_series array_length cardinality numeric decimal varchar char int integer text
+    date time timestamp datetime strftime julianday ifnull iif instr typeof total group_concat printf hex
+    json_extract json json_array json_object json_type json_each random
+    """.split()
+)  # fmt: skip
+#: Functions that change a session.
+_SESSION = re.compile(r'set_config|advisory_(?:un)?lock|dblink_connect', re.IGNORECASE)
+
+
+class Traits(NamedTuple):
+    """`look`: doing it twice is doing it once. `clean`: it leaves the session as it was."""
+
+    look: bool
+    clean: bool
+
+
+@lru_cache(maxsize=1024)
+def traits(sql: str) -> Traits:
+    """What `sql` may do."""
+    text = _NOTHING.sub(' ', sql)
+    words = [word.upper() for word in _WORD.findall(text)]
+    first = words[0] if words else ''
+    clean = first in _PLAIN and ';' not in text.rstrip().rstrip(';') and not _SESSION.search(text)
+    look = (
+        clean
+        and first in ('SELECT', 'VALUES', 'TABLE', 'WITH')
+        and _WRITES.isdisjoint(words)
+        and all(name.lower() in _HARMLESS for name in _CALL.findall(text))
+    )
+    return Traits(look, clean)
+
+
+def numbered(sql: str, params: Any) -> tuple[str, Sequence[Any]]:
+    """`sql` with `$1`, `$2`, and the values in that order, as PostgreSQL takes them.
+
+    Written as such it is left alone; `%s` with a sequence and `%(name)s` with a dict are numbered, `%%` is
+    a percent sign then. TypeError for values that are neither, ValueError where they don't fit.
+    """
+    if params is None:
+        return sql, ()
+    if isinstance(params, Mapping):
+        text, names = _by_name(sql)
+        missing = [name for name in names if name not in params]
+        if missing:
+            raise ValueError(f'the statement has %({missing[0]})s, the parameters have no {missing[0]!r}')
+        return text, [params[name] for name in names]
+    if isinstance(params, str | bytes) or not isinstance(params, Sequence):
+        raise TypeError(f'parameters are given as a list, tuple or dict, not {type(params).__name__}')
+    text, count = _by_place(sql)
+    if count is not None and count != len(params):
+        raise ValueError(f'the statement has {count} %s, {len(params)} values are given')
+    return text, params
+
+
+@lru_cache(maxsize=1024)
+def _by_place(sql: str) -> tuple[str, int | None]:
+    """Numbered text and how many `%s` there were; None where it was numbered already."""
+    if '%s' not in sql or _NUMBERED.search(_NOTHING.sub(' ', sql)):
+        return sql, None
+    count = 0
+
+    def replace(match: re.Match[str]) -> str:
+        nonlocal count
+        mark = match['mark']
+        if mark is None:
+            return match[0]
+        if mark == '%%':
+            return '%'
+        if mark != '%s':
+            raise ValueError(f'the statement has {mark}: its parameters are a dict then')
+        count += 1
+        return f'${count}'
+
+    return _TOKENS.sub(replace, sql), count
+
+
+@lru_cache(maxsize=1024)
+def _by_name(sql: str) -> tuple[str, list[str]]:
+    names: list[str] = []
+
+    def replace(match: re.Match[str]) -> str:
+        mark = match['mark']
+        if mark is None:
+            return match[0]
+        if mark == '%%':
+            return '%'
+        if mark == '%s':
+            raise ValueError('the statement has %s: its parameters are a list then')
+        name = mark[2:-2]
+        if name not in names:
+            names.append(name)
+        return f'${names.index(name) + 1}'
+
+    return _TOKENS.sub(replace, sql), names
