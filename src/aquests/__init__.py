@@ -15,6 +15,7 @@ import atexit
 
 from . import errors, loop
 from .group import Tasks
+from .looptask import Async
 from .pools import configure, shutdown
 from .processes import Process
 from .records import Record
@@ -30,6 +31,7 @@ __all__ = [
     'STA_REQFAIL',
     'STA_TIMEOUT',
     'STA_UNSENT',
+    'Async',
     'Mask',
     'Process',
     'Record',

@@ -178,7 +178,9 @@ def parse_member(text: str, type: str) -> Member:
 def _split_address(address: str, default: int, text: str) -> tuple[str, int]:
     match = re.fullmatch(r'(\[[0-9A-Fa-f:.%\w]+\]|[^:\[\]]*)(?::(\d{1,5}))?', address)
     if match is None or not match[1] or int(match[2] or 0) > 65535:
-        raise ValueError(f'member {_shown(text)!r}: an address is [user[:password]@]host[:port][/path][ weight]')
+        raise ValueError(
+            f'member {_shown(text)!r}: an address is [user[:password]@]host[:port][/path][ weight]'
+        )
     return match[1].strip('[]'), int(match[2] or default)
 
 

@@ -94,9 +94,7 @@ class Cluster:
             alone = len(self.seats) == 1
             seat.dead_until = time.monotonic() + pause
         if not alone:
-            log.warning(
-                '%s: %s is left alone for %g s', self.alias.name, seat.member.address, pause
-            )
+            log.warning('%s: %s is left alone for %g s', self.alias.name, seat.member.address, pause)
 
     def worked(self, seat: Seat) -> None:
         if seat.failures:

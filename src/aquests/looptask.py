@@ -26,9 +26,7 @@ class LoopTask(Task):
 
     __slots__ = ('_context', '_loop', '_runs')
 
-    def __init__(
-        self, meta: Mapping[str, Any] | None, filter: Filter | None, timeout: float | None
-    ) -> None:
+    def __init__(self, meta: Mapping[str, Any] | None, filter: Filter | None, timeout: float | None) -> None:
         super().__init__(meta, filter, timeout)
         self._runs: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -37,6 +37,8 @@ class Scope:
             return
         self._tasks.add(task)
         task._scope = self
+        if task.done():  # before that line: nobody else takes it away
+            task._scope = None
         task.add_done_callback(self._tasks.discard)
         if self._cancelled:
             task.cancel()

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aquests.aliases import Aliases, aliases
 from skitai.context import current
 from skitai.preference import AttributeDict
 from skitai.stores import Store
@@ -59,6 +60,8 @@ class Registration(Verification):
     def __init__(self) -> None:
         #: Shared by all requests of this app in this worker process (SPEC G-01, G-02).
         self.g = self.store = Store()
+        #: Names of backends: this app's own, and above them those of `skitai.alias` (SPEC TK-01).
+        self.aliases = Aliases(aliases)
         self.events = EventBus(self._app)
         self.cycle = Cycle(self._app)
         #: Where templates are looked for, in this order; filled when the app is mounted.
@@ -77,6 +80,10 @@ class Registration(Verification):
     def r(self) -> AttributeDict:
         """`was.request.g` of the request that is served here (SPEC G-05)."""
         return self.was().request.g
+
+    def alias(self, name: str, type: str, members: str | list[str], **options: Any) -> None:
+        """Register a backend for this app alone (SPEC TK-01); arguments are those of `skitai.alias`."""
+        self.aliases.add(name, type, members, **options)
 
     # -- events (SPEC chapter 3) ------------------------------------------------------------------
 

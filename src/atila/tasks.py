@@ -55,6 +55,10 @@ class TaskMembers:
         """`function (*args)` on a thread of the pool (SPEC TH-01)."""
         return cast(aquests.Thread, self._own(aquests.Thread(function, *args, **values)))
 
+    def Async(self, function: Callable[..., Any], /, *args: Any, **values: Any) -> aquests.Async:
+        """`await function (*args)` on the event loop, for an `async def` function."""
+        return cast(aquests.Async, self._own(aquests.Async(function, *args, **values)))
+
     def Process(self, function: Callable[..., Any], /, *args: Any, **values: Any) -> aquests.Process:
         """`function (*args)` in another process (SPEC TH-01): all of it must be picklable."""
         return cast(aquests.Process, self._own(aquests.Process(function, *args, **values)))

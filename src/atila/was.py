@@ -19,6 +19,7 @@ from skitai.errorpage import accepts, error_content
 from skitai.logs import transaction_of
 
 from . import contents, scratch, urls
+from .databases import DatabaseMembers
 from .errors import HTTPError, current_traceback, parse_status
 from .request import Request
 from .response import HeadersLike, Response
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger('atila.app')
 
 
-class Was(Secrets, TaskMembers):
+class Was(Secrets, TaskMembers, DatabaseMembers):
     """The first argument of every service and hook.
 
     Belongs to one request and to the thread (or coroutine) that serves it at the moment. Users may set

@@ -16,6 +16,28 @@ import os
 import sys
 from typing import Any
 
+from aquests.aliases import (
+    DB_MONGODB,
+    DB_PGSQL,
+    DB_POSTGRESQL,
+    DB_REDIS,
+    DB_SQLITE3,
+    DB_SYN_MONGODB,
+    DB_SYN_PGSQL,
+    DB_SYN_REDIS,
+    DJANGO,
+    PROTO_HTTP,
+    PROTO_HTTPS,
+    PROTO_SYN_HTTP,
+    PROTO_SYN_HTTPS,
+    PROTO_WS,
+    PROTO_WSS,
+    aliases,
+)
+from aquests.cache import set_max as set_max_rcache
+from aquests.dbi import add_database_interface
+from aquests.result import STA_NETERR, STA_NORMAL, STA_REQFAIL, STA_TIMEOUT, STA_UNSENT
+
 from .config import Settings
 from .context import was
 from .mounting import Mounts
@@ -27,11 +49,33 @@ from .shared import g, register_g
 from .smtp import set_smtp
 
 __all__ = [
+    'DB_MONGODB',
+    'DB_PGSQL',
+    'DB_POSTGRESQL',
+    'DB_REDIS',
+    'DB_SQLITE3',
+    'DB_SYN_MONGODB',
+    'DB_SYN_PGSQL',
+    'DB_SYN_REDIS',
+    'DJANGO',
+    'PROTO_HTTP',
+    'PROTO_HTTPS',
+    'PROTO_SYN_HTTP',
+    'PROTO_SYN_HTTPS',
+    'PROTO_WS',
+    'PROTO_WSS',
+    'STA_NETERR',
+    'STA_NORMAL',
+    'STA_REQFAIL',
+    'STA_TIMEOUT',
+    'STA_UNSENT',
     'Preference',
     'Settings',
     'abspath',
+    'add_database_interface',
     'add_option',
     'addlu',
+    'alias',
     'deflu',
     'enable_file_logging',
     'enable_proxy',
@@ -58,6 +102,7 @@ __all__ = [
     'set_backlog',
     'set_keep_alive',
     'set_max_age',
+    'set_max_rcache',
     'set_max_upload_size',
     'set_network_timeout',
     'set_request_timeout',
@@ -108,6 +153,26 @@ def mount(
     AssertionError for a bad point, a missing file, a target that is no app, or two apps at one point.
     """
     _mounts.add(point, target, pref, name, subscribe, host, path, **options)
+
+
+def alias(
+    name: str,
+    type: str,
+    members: str | list[str],
+    role: str = '',
+    source: str = '',
+    ssl: bool = False,
+    max_conns: int = 32,
+) -> None:
+    """Name a backend: `was.db (name)` and its like reach it (SPEC TK-01). Called before `run`.
+
+    `name`: with an '@', as in '@mydb'; the first registration of a name wins. `type`: DB_PGSQL, DB_SQLITE3,
+    DB_MONGODB, DB_REDIS, or one of `add_database_interface`; PROTO_HTTP, PROTO_HTTPS; DJANGO with a settings
+    module, whose DATABASES [role or 'default'] it is then. `members`: one or several of
+    `[user[:password]@]host[:port][/database][ weight]`, a file for SQLite. `ssl`: connect with TLS.
+    `max_conns`: connections to each member, of each worker. ValueError for what is none of it.
+    """
+    aliases.add(name, type, members, role, source, ssl, max_conns)
 
 
 def run(

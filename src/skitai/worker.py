@@ -106,6 +106,7 @@ async def _live(
             loop.remove_reader(lifeline)
         if not await engine.stop():
             log.warning('requests in flight were cancelled after %g s', settings.drain_timeout)
+        await aquests.loop.end(_TASKS_END)
     return 0
 
 

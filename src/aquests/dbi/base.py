@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextvars import copy_context
+from functools import partial
 from typing import Any, Self
 
 from .. import cache as caches
@@ -81,7 +83,7 @@ class Query(LoopTask):
         if keep:
             self._filter = self._keeping(keep, self._filter)
         if options.callback is not None:
-            self.add_done_callback(options.callback)
+            self.add_done_callback(partial(copy_context().run, options.callback))
         self._begin()
 
     async def _work(self) -> Any:
@@ -126,7 +128,12 @@ class Query(LoopTask):
         keeps it.
         """
         result = self._result
-        if self._filter is None and result is not None and result.error is None and result.status_code in cache_if:
+        if (
+            self._filter is None
+            and result is not None
+            and result.error is None
+            and result.status_code in cache_if
+        ):
             caches.cache.put(self._key, result.data, self._since, secs)
         return self
 
@@ -195,7 +202,7 @@ class Interface:
         self, alias: Alias, cluster: Cluster, options: Options, own: Callable[[Task], object] | None = None
     ) -> None:
         """`own (task)` is told of each Task: it is a request's, and ends with it."""
-        self._alias = alias
+        self.alias = alias
         self._cluster = cluster
         self._options = options
         self._own = own
@@ -206,14 +213,14 @@ class Interface:
     def __exit__(self, *error: object) -> None: ...
 
     def __repr__(self) -> str:
-        return f'<{type(self).__name__} {self._alias.name}>'
+        return f'<{type(self).__name__} {self.alias.name}>'
 
     def _send(self, request: Request, what: Hashable) -> Task:
         """The Task of `request`; a finished one where its result is kept. `what`: the request as a key."""
         options = self._options
         if options.everywhere:
             return self._send_to_all(request, what)
-        key = (self._alias.name, what)
+        key = (self.alias.name, what)
         if options.use_cache is not None:
             try:
                 return _kept(caches.cache.get(key, caches.not_before(options.use_cache)), options)
@@ -232,7 +239,7 @@ class Interface:
         own = dataclasses.replace(self._options, callback=None, meta=None)
         tasks = Tasks(
             *(
-                self.query(self._cluster, request, own, (self._alias.name, seat.member, what), seat=seat)
+                self.query(self._cluster, request, own, (self.alias.name, seat.member, what), seat=seat)
                 for seat in self._cluster.seats
             ),
             timeout=self._options.timeout,

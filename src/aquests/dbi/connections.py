@@ -26,7 +26,18 @@ class Connections(Generic[C]):
     that were not in use for a while.
     """
 
-    __slots__ = ('_close', '_closed', '_closing', '_connect', '_free', '_made', '_reaping', '_usable', '_waiting', 'size')
+    __slots__ = (
+        '_close',
+        '_closed',
+        '_closing',
+        '_connect',
+        '_free',
+        '_made',
+        '_reaping',
+        '_usable',
+        '_waiting',
+        'size',
+    )
 
     def __init__(
         self,

@@ -88,7 +88,9 @@ class _Held:
 
     def __del__(self) -> None:
         if not self._ended:
-            log.warning('a transaction or cursor was let go of without being closed: use it in a `with` block')
+            log.warning(
+                'a transaction or cursor was let go of without being closed: use it in a `with` block'
+            )
             self.close()
 
 
