@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from projects import Launcher
@@ -13,6 +13,9 @@ from serving import Direct, build
 from skitai.engine.asgi import AsgiEngine
 from skitai.mounting import Mounts
 from skitai.testing import Client, InProcessClient, ServerClient
+
+if TYPE_CHECKING:
+    from databases import Mongo, Postgres, Redis
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -86,3 +89,31 @@ def direct_for() -> Iterator[Callable[..., Direct]]:
     yield make
     for engine in engines:
         engine.stop()
+
+
+# Database servers, started for the first test that wants them. All tests share them: let each use names of
+# its own, and a test that kills one start it again.
+
+
+@pytest.fixture(scope='session')
+def postgres() -> Iterator[Postgres]:
+    import databases
+
+    with databases.postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope='session')
+def redis_server() -> Iterator[Redis]:
+    import databases
+
+    with databases.redis() as server:
+        yield server
+
+
+@pytest.fixture(scope='session')
+def mongo() -> Iterator[Mongo]:
+    import databases
+
+    with databases.mongo() as server:
+        yield server
