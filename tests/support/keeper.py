@@ -11,7 +11,7 @@ JSON on the standard input, each answered by one line:
 The end of the input is the order to end all and to remove FOLDER: it comes when the tests close it, and as
 well when they die. Commands run in FOLDER, as UID if that is given; what they write is in FOLDER/log.
 
-This is a script: it runs without site-packages and imports nothing of ours.
+This is a script for Linux: it runs without site-packages and imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ PR_SET_CHILD_SUBREAPER = 36
 IPC_RMID = 0
 #: Seconds for a command that runs to its end.
 RUN_TIMEOUT = 60
-#: Seconds until processes that were killed must be gone.
+#: Seconds until processes that were killed must be gone; seconds between two looks.
 KILL_TIMEOUT = 10
+POLL = 0.002
 
 libc = ctypes.CDLL(None)
 
@@ -62,13 +63,17 @@ class Keeper:
 
     def end(self) -> None:
         """Kill until nobody is left: orphans become our children, and may have started others meanwhile."""
-        deadline = time.monotonic() + KILL_TIMEOUT
-        while time.monotonic() < deadline and (children := _children()):
-            for child in children:
-                os.kill(child, signal.SIGKILL)
-            for child in children:
-                os.waitpid(child, 0)
         self._server = None
+        deadline = time.monotonic() + KILL_TIMEOUT
+        while time.monotonic() < deadline:
+            for child in _children():
+                os.kill(child, signal.SIGKILL)
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                return
+            time.sleep(POLL)
 
     def leave(self) -> None:
         self.end()
