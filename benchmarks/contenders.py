@@ -8,7 +8,10 @@ in `peers` in `.bench-venv`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
+
+import database
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,8 +32,9 @@ class Workload:
     name: str
     title: str
     path: str
-    #: What every contender must answer with status 200: text exactly, anything else as JSON of that value.
-    expected: object
+    #: What every contender must answer with status 200: text exactly, anything else as JSON of that value,
+    #: or of one that the function finds right.
+    expected: object | Callable[[object], bool]
     contenders: tuple[str, ...]
     #: Open connections, each with one request at a time; None: what `--connections` says.
     connections: int | None = None
@@ -38,6 +42,8 @@ class Workload:
     bases: tuple[str, ...] = ()
     #: A GET of this path sets the cookies with which `path` is asked for.
     sign_in: str | None = None
+    #: Runs with a PostgreSQL server: see database.py.
+    database: bool = False
 
 
 def _uvicorn(app: str) -> tuple[str, ...]:
@@ -80,9 +86,17 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender('flask-gunicorn', 'peers', _GUNICORN),
     Contender('atila-page', 'apps', ('python', 'atila_page.py')),
     Contender('fastapi-page', 'peers', _uvicorn('page_fastapi:app')),
+    Contender('atila-database', 'apps', ('python', 'atila_database.py')),
+    Contender('fastapi-asyncpg', 'peers', _uvicorn('database_asyncpg:app')),
+    Contender('fastapi-sqlalchemy', 'peers', _uvicorn('database_sqlalchemy:app')),
 )
 
-_ALL = tuple(contender.name for contender in CONTENDERS if not contender.name.endswith('-page'))
+_DATABASE = ('atila-database', 'fastapi-asyncpg', 'fastapi-sqlalchemy')
+_ALL = tuple(
+    contender.name
+    for contender in CONTENDERS
+    if not contender.name.endswith('-page') and contender.name not in _DATABASE
+)
 _BASES = ('asgi-granian', 'asgi-granian-rust', 'fastapi-def')
 
 _ROWS = ''.join(
@@ -121,5 +135,36 @@ WORKLOADS: tuple[Workload, ...] = (
         ('atila-page', 'fastapi-page'),
         bases=('fastapi-page',),
         sign_in='/',
+    ),
+    Workload(
+        'map',
+        'Three Tasks of 10 ms side by side',
+        '/map',
+        {'a': 1, 'b': 2, 'c': 3},
+        ('atila-database', 'fastapi-asyncpg'),
+        connections=256,
+        bases=('fastapi-asyncpg',),
+        database=True,
+    ),
+    Workload(
+        'db', 'A row of PostgreSQL', '/db', database.is_world, _DATABASE, bases=_DATABASE[1:], database=True
+    ),
+    Workload(
+        'queries',
+        'Twenty queries, one by one; ours are Tasks side by side',
+        '/queries',
+        database.are_worlds,
+        _DATABASE,
+        bases=_DATABASE[1:],
+        database=True,
+    ),
+    Workload(
+        'fortunes',
+        'A query and a template',
+        '/fortunes',
+        database.fortunes_page(),
+        _DATABASE,
+        bases=_DATABASE[1:],
+        database=True,
     ),
 )

@@ -35,7 +35,10 @@ class Request(Protocol):
 
 
 class Backend(Protocol):
-    """One member's connections in this process. `run` raises NetworkError for what another member could do."""
+    """One member's connections in this process.
+
+    `run` raises NetworkError for what another member could do.
+    """
 
     async def run(self, request: Any) -> Any: ...
 

@@ -22,7 +22,7 @@ from .threads import Options, name_of
 
 
 class LoopTask(Task):
-    """A Task whose work is a coroutine. A kind of it overrides `_work`, and calls `_begin` when it is made."""
+    """A Task whose work is a coroutine. A kind of it overrides `_work`, and calls `_begin` once made."""
 
     __slots__ = ('_context', '_loop', '_runs')
 
@@ -102,9 +102,7 @@ class Async(LoopTask):
     __slots__ = ('_work_to_do',)
 
     def __init__(self, func: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any, **kargs: Any) -> None:
-        if not inspect.iscoroutinefunction(func) and not inspect.iscoroutinefunction(
-            getattr(func, '__call__', None)
-        ):
+        if not inspect.iscoroutinefunction(func) and not inspect.iscoroutinefunction(type(func).__call__):
             raise TypeError(
                 f'Async takes an async def function and its arguments, not {name_of(func)}: a function that '
                 'blocks belongs in a Thread'

@@ -40,9 +40,9 @@ def only(data: Any) -> Any:
 
 
 class Result:
-    """`status`: STA_*. `status_code`, `reason`: 200 OK, or an HTTP status; 702 where the
-    network failed, 730 for a timeout, 731 for what was cancelled or not begun, 500 for any other failure. `data`: the value; None if there is none.
-    `error`: the exception that `fetch ()` raises, or None. `headers`: of an HTTP answer.
+    """`status`: STA_*. `status_code`, `reason`: 200 OK, or an HTTP status; 702 where the network failed, 730
+    for a timeout, 731 for what was cancelled or not begun, 500 for any other failure. `data`: the value; None
+    if there is none. `error`: the exception that `fetch ()` raises, or None. `headers`: of an HTTP answer.
     """
 
     __slots__ = (

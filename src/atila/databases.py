@@ -23,7 +23,7 @@ cache.use_stamps(lambda names: shared.stamped(*names))
 
 
 class Database:
-    """`was.db`: called, it gives an alias's interface; `was.db.map` one that asks all members (SPEC LB-04)."""
+    """`was.db`: called, it gives an alias's interface; `was.db.map` one of all members (SPEC LB-04)."""
 
     __slots__ = ('_kind', '_was')
 
@@ -138,8 +138,8 @@ def _names(given: str | Sequence[str] | None) -> Sequence[str]:
 def _updating(was: Was, names: Sequence[str]) -> Callable[[Task], object]:
     """For an interface whose Tasks update `names` (SPEC CA-03).
 
-    They are stamped when a Task begins, with the event, and once more when it is done: what was read meanwhile
-    may be from before the update.
+    They are stamped now, with the event, and once more when a Task is done: what was read meanwhile may be
+    from before the update.
     """
 
     def stamp(task: Task) -> None:

@@ -89,9 +89,7 @@ def add_database_interface(name: str, cls: type) -> None:
     """A type of one's own for aliases: its name begins with '*' (SPEC DB-08). See `custom`."""
     from .custom import Custom
 
-    assert isinstance(name, str) and name.startswith('*'), (
-        f"the type of a database begins with '*', as in '*mydb': {name!r}"
-    )
+    assert str(name).startswith('*'), f"the type of a database begins with '*', as in '*mydb': {name!r}"
     assert name not in _MODULES, f'{name} is a type that there is already'
     _kinds[name] = Custom(cls)
     PORTS[name] = 0

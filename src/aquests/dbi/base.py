@@ -10,7 +10,6 @@ import dataclasses
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextvars import copy_context
-from functools import partial
 from typing import Any, Self
 
 from .. import cache as caches
@@ -83,7 +82,7 @@ class Query(LoopTask):
         if keep:
             self._filter = self._keeping(keep, self._filter)
         if options.callback is not None:
-            self.add_done_callback(partial(copy_context().run, options.callback))
+            self.add_done_callback(_in_context(options.callback))
         self._begin()
 
     async def _work(self) -> Any:
@@ -124,8 +123,8 @@ class Query(LoopTask):
     def cache(self, secs: float = caches.SECONDS, cache_if: Sequence[int] = (200,)) -> Task:
         """Keep the result for so many seconds if its status code is among `cache_if` (SPEC CA-07).
 
-        Nothing happens where there is a filter, for what is kept is unfiltered: there `was.db (..., cache = 60)`
-        keeps it.
+        Nothing happens where there is a filter, for what is kept is unfiltered: there
+        `was.db (..., cache = 60)` keeps it.
         """
         result = self._result
         if (
@@ -187,6 +186,12 @@ def is_duplicate(error: BaseException) -> bool:
         in ('SQLITE_CONSTRAINT_UNIQUE', 'SQLITE_CONSTRAINT_PRIMARYKEY', 'SQLITE_CONSTRAINT_ROWID')
         or getattr(error, 'code', None) == 11000
     )
+
+
+def _in_context(callback: Callback) -> Callback:
+    """`callback` in a copy of the context that is now."""
+    context = copy_context()
+    return lambda task: context.run(callback, task)
 
 
 class Interface:

@@ -65,7 +65,7 @@ class Connections(Generic[C]):
             connection, _ = self._free.pop()
             if self._usable(connection):
                 return connection
-            await self.discard(connection)
+            self.discard(connection)
         while self._made >= self.size:
             place: asyncio.Future[C | None] = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
@@ -82,15 +82,14 @@ class Connections(Generic[C]):
     def release(self, connection: C) -> None:
         """Give a connection back that can be used again."""
         if self._closed or not self._usable(connection):
-            self._forget_one()
-            self._let_go(connection)
-            return
-        self._pass_on(connection)
+            self.discard(connection)
+        else:
+            self._pass_on(connection)
 
-    async def discard(self, connection: C) -> None:
-        """Give a connection back that cannot be used again."""
+    def discard(self, connection: C) -> None:
+        """Give a connection back that cannot be used again: it is closed, in the background."""
         self._forget_one()
-        await self._close(connection)
+        self._let_go(connection)
 
     async def close(self) -> None:
         """Close what is free; what is in use is closed when it is given back."""

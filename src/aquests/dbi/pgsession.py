@@ -143,11 +143,11 @@ class PgSession:
     def _end(self) -> None:
         """Give the connection back; what is open on it is rolled back, what runs there is cancelled."""
         self._closed = True
-        seat, connection = self._seat, self._connection
+        seat, connection, transaction = self._seat, self._connection, self._transaction
         self._seat = self._connection = self._transaction = self._cursor = None
         if seat is not None:
             seat.active -= 1
-            _backend(seat).recover(connection)
+            _backend(seat).recover(connection, transaction)
 
 
 async def _connection(cluster: Cluster) -> tuple[Seat, Any]:

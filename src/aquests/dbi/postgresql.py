@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import msgspec
@@ -26,6 +25,10 @@ from .base import Interface as Base
 from .base import Request
 from .connections import Connections
 from .statements import numbered, traits
+from .transactions import Cursor, Transaction
+
+if TYPE_CHECKING:
+    from .pgsession import PgSession
 
 log = logging.getLogger('aquests')
 
@@ -46,7 +49,7 @@ Connection = asyncpg.Connection
 
 
 class Statement(Request):
-    """`sql` with `$1` ... and its values. `many`: `values` is a list of them, for each of which it is done."""
+    """`sql` with `$1` ... and its values. `many`: `values` is a list of them, and it is done for each."""
 
     __slots__ = ('clean', 'many', 'sql', 'values')
 
@@ -59,10 +62,11 @@ class Statement(Request):
 class Script(Request):
     """Statements one after the other, in one transaction."""
 
-    __slots__ = ('statements',)
+    __slots__ = ('clean', 'statements')
 
     def __init__(self, statements: Sequence[Statement]) -> None:
         super().__init__(False)
+        self.clean = all(statement.clean for statement in statements)
         self.statements = statements
 
 
@@ -74,46 +78,40 @@ class Backend:
         self.connections: Connections[Any] = Connections(self._connect, _close, _usable, alias.max_conns)
 
     async def run(self, request: Any) -> Any:
-        async with self.connection(request) as connection:
-            if type(request) is Statement:
-                return await perform(connection, request)
-            rows: list[Record] = []
-            async with connection.transaction():
-                for statement in request.statements:
-                    rows = await perform(connection, statement)
-            return rows
-
-    async def close(self, timeout: float) -> None:
-        await self.connections.close()
-
-    @asynccontextmanager
-    async def connection(self, request: Request) -> AsyncIterator[Any]:
-        """A connection for the body, whose errors tell what becomes of it. NetworkError where it breaks."""
         connection = await self.acquire(request)
         try:
-            yield connection
-        except asyncio.CancelledError:
-            self.recover(connection)
-            raise
-        except BROKEN as error:
-            await self.connections.discard(connection)
-            raise self.broken(error) from error
-        except asyncpg.InterfaceError as error:
-            if not connection.is_closed():
-                self.connections.release(connection)
-                raise
-            await self.connections.discard(connection)
-            raise self.broken(error) from error
-        except BaseException:
-            if getattr(request, 'clean', False):
-                self.connections.release(connection)
+            if type(request) is Statement:
+                rows = await perform(connection, request)
             else:
-                self.recover(connection)
-            raise
-        if getattr(request, 'clean', True):
+                async with connection.transaction():
+                    for statement in request.statements:
+                        rows = await perform(connection, statement)
+        except BaseException as error:
+            broken = self.take_back(connection, request.clean, error)
+            if broken is None:
+                raise
+            raise broken from error
+        if request.clean:
             self.connections.release(connection)
         else:
             self.recover(connection)
+        return rows
+
+    def take_back(self, connection: Any, clean: bool, error: BaseException) -> NetworkError | None:
+        """Take a connection back after an error; what is raised in its place where the connection broke."""
+        if isinstance(error, BROKEN) or (
+            isinstance(error, asyncpg.InterfaceError) and connection.is_closed()
+        ):
+            self.connections.discard(connection)
+            return self.broken(error)
+        if clean and isinstance(error, Exception):
+            self.connections.release(connection)
+        else:  # cancelled in the middle, or the session may have been changed
+            self.recover(connection)
+        return None
+
+    async def close(self, timeout: float) -> None:
+        await self.connections.close()
 
     async def acquire(self, request: Request) -> Any:
         request.waiting = True
@@ -121,18 +119,25 @@ class Backend:
         request.waiting = False
         return connection
 
-    def recover(self, connection: Any) -> None:
-        """Bring a connection in order, in the background, and give it back; or else close it."""
-        recovering = asyncio.ensure_future(self._recover(connection))
+    def recover(self, connection: Any, transaction: Any = None) -> None:
+        """Bring a connection in order, in the background, and give it back; or else close it.
+
+        `transaction`: asyncpg's, if one was begun with it.
+        """
+        recovering = asyncio.ensure_future(self._recover(connection, transaction))
         _recovering.add(recovering)
         recovering.add_done_callback(_recovering.discard)
 
-    async def _recover(self, connection: Any) -> None:
+    async def _recover(self, connection: Any, transaction: Any) -> None:
         try:
             async with asyncio.timeout(RESET_TIMEOUT):
+                if transaction is not None:
+                    await transaction.rollback()
+                elif connection.is_in_transaction():  # by a BEGIN of the user's
+                    await connection.execute('ROLLBACK')
                 await connection.reset()
         except Exception:
-            await self.connections.discard(connection)
+            self.connections.discard(connection)
         else:
             self.connections.release(connection)
 
@@ -248,6 +253,19 @@ class Interface(Entry, Base):
         sql = lists[0][0] if lists else query
         statement = Statement(sql, [values for _, values in lists], many=True)
         return self._send(statement, (sql, repr(statement.values)))
+
+    def transaction(self) -> Transaction:
+        """One connection, whose statements hold together (SPEC DB-04)."""
+        return Transaction(self._session(), self._dialect, self._own)
+
+    def cursor(self) -> Cursor:
+        """Rows as they are needed (SPEC DB-04)."""
+        return Cursor(self._session(), self._own)
+
+    def _session(self) -> PgSession:
+        from .pgsession import PgSession
+
+        return PgSession(self._cluster, self._options)
 
     def _run_query(self, builder: Builder, **options: Any) -> Task:
         return self.execute(builder)

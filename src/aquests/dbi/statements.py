@@ -24,8 +24,23 @@ _PLAIN = frozenset({'SELECT', 'INSERT', 'UPDATE', 'DELETE', 'WITH', 'VALUES', 'T
 _WRITES = frozenset({'INSERT', 'UPDATE', 'DELETE', 'MERGE', 'INTO', 'FOR'})
 #: What may stand before a bracket in a look without doing anything: words and functions.
 _HARMLESS = frozenset(
-    ["select", "in", "values", "and", "or", "not", "on", "as", "from", "where", "any", "all", "some", "exists", "over", "filter", "within", "using", "by", "join", "having", "case", "when", "then", "else", "between", "like", "distinct", "union", "intersect", "except", "with", "limit", "offset", "array", "row", "cast", "count", "sum", "avg", "min", "max", "coalesce", "nullif", "greatest", "least", "abs", "ceil", "floor", "round", "trunc", "mod", "power", "sqrt", "sign", "lower", "upper", "length", "char_length", "octet_length", "trim", "btrim", "ltrim", "rtrim", "substr", "substring", "replace", "position", "concat", "concat_ws", "format", "left", "right", "lpad", "rpad", "strpos", "split_part", "reverse", "initcap", "md5", "encode", "decode", "now", "date_trunc", "date_part", "extract", "age", "to_char", "to_date", "to_timestamp", "to_number", "make_date", "make_timestamp", "row_number", "rank", "dense_rank", "ntile", "lag", "lead", "first_value", "last_value", "nth_value", "array_agg", "string_agg", "json_agg", "jsonb_agg", "json_object_agg", "jsonb_object_agg", "bool_and", "bool_or", "every", "json_build_object", "jsonb_build_object", "json_build_array", "jsonb_build_array", "to_json", "to_jsonb", "row_to_json", "unnest", "generate_series", "array_length", "cardinality", "numeric", "decimal", "varchar", "char", "int", "integer", "text", "date", "time", "timestamp", "datetime", "strftime", "julianday", "ifnull", "iif", "instr", "typeof", "total", "group_concat", "printf", "hex", "json_extract", "json", "json_array", "json_object", "json_type", "json_each", "random"]
-)  # fmt: skip
+    word
+    for line in (
+        'select in values and or not on as from where any all some exists over filter within using by join',
+        'having case when then else between like distinct union intersect except with limit offset array row',
+        'cast count sum avg min max coalesce nullif greatest least abs ceil floor round trunc mod power sqrt',
+        'sign lower upper length char_length octet_length trim btrim ltrim rtrim substr substring replace',
+        'position concat concat_ws format left right lpad rpad strpos split_part reverse initcap md5 encode',
+        'decode now date_trunc date_part extract age to_char to_date to_timestamp to_number make_date',
+        'make_timestamp row_number rank dense_rank ntile lag lead first_value last_value nth_value array_agg',
+        'string_agg json_agg jsonb_agg json_object_agg jsonb_object_agg bool_and bool_or every unnest',
+        'json_build_object jsonb_build_object json_build_array jsonb_build_array to_json to_jsonb',
+        'row_to_json generate_series array_length cardinality numeric decimal varchar char int integer text',
+        'date time timestamp datetime strftime julianday ifnull iif instr typeof total group_concat printf',
+        'hex random json_extract json json_array json_object json_type json_each',
+    )
+    for word in line.split()
+)
 #: Functions that change a session.
 _SESSION = re.compile(r'set_config|advisory_(?:un)?lock|dblink_connect', re.IGNORECASE)
 
