@@ -18,9 +18,10 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, Self
 
-from ..result import Result, only
+from ..result import only
 from ..sql import Builder, Dialect, Entry
 from ..task import Task
+from .lease import Lease
 
 log = logging.getLogger('aquests')
 
@@ -46,32 +47,13 @@ class Session(Protocol):
     def close(self) -> None: ...
 
 
-class Lease(Task):
-    """Stands for a session among a request's Tasks: cancelled with them, it closes the session."""
-
-    __slots__ = ('_close',)
-
-    def __init__(self, close: Callable[[], None]) -> None:
-        self._close = close
-        super().__init__(timeout=None)
-
-    def end(self) -> None:
-        self._settle(Result())
-
-    def _stop(self) -> None:
-        self._close()
-
-    def _describe(self) -> str:
-        return 'a transaction'
-
-
 class _Held:
     """What transactions and cursors share: a session, and its end."""
 
     def __init__(self, session: Session, own: Callable[[Task], object] | None) -> None:
         self._session = session
         self._ended = False
-        self._lease = Lease(self.close)
+        self._lease = Lease(self.close, 'a transaction')
         if own is not None:
             own(self._lease)
 
