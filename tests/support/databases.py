@@ -359,7 +359,10 @@ class _Keeper:
         return (self.folder / 'log').read_text(errors='replace')[-4000:]
 
     def stop(self) -> None:
-        self._orders.close()
+        try:
+            self._orders.close()
+        except BrokenPipeError:
+            pass  # it died
         try:
             self._process.wait(STOP_TIMEOUT)
         finally:
