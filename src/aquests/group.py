@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from . import clock as clocks
@@ -44,6 +45,7 @@ class _Member:
         return value
 
 
+@lru_cache(maxsize=1024)
 def split_name(name: str) -> tuple[str, str, tuple[str, ...]]:
     """'n__one__field' -> ('n', 'one', ('field',)): key, method or '', elements (SPEC TH-06).
 
@@ -175,13 +177,14 @@ class Tasks(Task):
 
     def _add(self, members: list[_Member]) -> None:
         with self._lock:
-            names = {member.name for member in self._members}
+            names = {member.name for member in self._members if member.name is not None}
             for member in members:
-                if member.name is not None and member.name in names:
-                    raise TypeError(f'two results of Tasks are named {member.name!r}')
-                names.add(member.name)
+                if member.name is not None:
+                    if member.name in names:
+                        raise TypeError(f'two results of Tasks are named {member.name!r}')
+                    names.add(member.name)
             self._members = [*self._members, *members]
-            pending = [member.task for member in members if not member.task.done()]
+            pending = [member.task for member in members if member.task._result is None]
             self._pending += len(pending)
             over = self._over
             if pending:

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from .task import Task
 
+#: So many are kept before finished ones are let go of.
+_MANY = 64
+
 
 class Scope:
-    """Collects Tasks; finished ones are let go of.
+    """Collects Tasks; when there are many, finished ones are let go of.
 
     `on_wait`: called when a thread has waited for one of them, or for a group with one of them, for 50 ms,
     perhaps often, on that thread: for who can tell whether they are wanted any more, and has to look for it.
     It must not block.
 
-    Shared by whoever makes Tasks and whoever finishes them: each step on the set is atomic, and `add` looks
-    at `_cancelled` after it put the Task there, `cancel` sets it before it looks at the set.
+    Shared by all who make Tasks: each step on the deque is atomic; whoever puts a Task there looks at
+    `_cancelled` afterwards, and `cancel` sets it before it takes them out.
     """
 
-    __slots__ = ('__weakref__', '_cancelled', '_on_wait', '_tasks')
+    __slots__ = ('__weakref__', '_cancelled', '_full', '_on_wait', '_tasks')
 
     def __init__(self, on_wait: Callable[[], object] | None = None) -> None:
-        self._tasks: set[Task] = set()
+        self._tasks: deque[Task] = deque()
+        self._full = _MANY
         self._cancelled = False
         self._on_wait = on_wait
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        """How many are not finished."""
+        return sum(not task.done() for task in list(self._tasks))
 
     def __bool__(self) -> bool:
         return True
@@ -35,21 +41,36 @@ class Scope:
         """From now on `task` is cancelled with the others; at once if they were."""
         if task.done():
             return
-        self._tasks.add(task)
         task._scope = self
         if task.done():  # before that line: nobody else takes it away
             task._scope = None
-        task.add_done_callback(self._tasks.discard)
+        self._put(task)
+        if len(self._tasks) > self._full:
+            self._let_go()
+
+    def _put(self, task: Task) -> None:
+        self._tasks.append(task)
         if self._cancelled:
             task.cancel()
+
+    def _let_go(self) -> None:
+        """Drop those that are finished; looked at one by one, so that others may add or cancel meanwhile."""
+        try:
+            for _ in range(len(self._tasks)):
+                task = self._tasks.popleft()
+                if not task.done():
+                    self._put(task)
+        except IndexError:  # cancelled meanwhile
+            pass
+        self._full = max(2 * len(self._tasks), _MANY)
 
     def cancel(self) -> None:
         """Cancel all that are not finished, and those to come."""
         self._cancelled = True
         while self._tasks:
             try:
-                task = self._tasks.pop()
-            except KeyError:
+                task = self._tasks.popleft()
+            except IndexError:
                 return
             task.cancel()
 

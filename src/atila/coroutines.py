@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from aquests import Task
 from skitai.context import current
 
-from . import contents
+from . import contents, limits
 
 if TYPE_CHECKING:
     from .cycle import Surrounded
@@ -127,7 +127,7 @@ async def _drive(around: Surrounded, was: Was, generator: Generator[Any, Any, An
     try:
         if was.exchange.answered:
             raise ClientGone  # given up before it began
-        async with asyncio.timeout(was.endpoint.timeout) as limit:
+        async with asyncio.timeout(limits.left(was)) as limit:
             while not isinstance(yielded, str | bytes | bytearray | memoryview):
                 try:
                     yielded = generator.send(await _value(was, yielded))

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from skitai.context import current
 
-from . import bodies, contents, coroutines, deferred
+from . import bodies, contents, coroutines, deferred, limits
 from .decorators import check_plain
 from .errors import HTTPError, fail
 from .was import Was
@@ -150,6 +150,14 @@ class Surrounded:
 
     def serve(self, was: Was) -> None:
         """The cycle, from `before_request` on."""
+        seconds = self.endpoint.timeout
+        if seconds is None:
+            self._serve(was)
+        else:
+            with limits.begin(was, seconds):
+                self._serve(was)
+
+    def _serve(self, was: Was) -> None:
         endpoint, cycle, exchange = self.endpoint, self.cycle, was.exchange
         if cycle.ends:
             was.response.ending = cycle.teardown
@@ -178,7 +186,7 @@ class Surrounded:
             contents.on_thread(was, was.response.end)
             return
         try:
-            async with asyncio.timeout(self.endpoint.timeout) as limit:
+            async with asyncio.timeout(limits.left(was)) as limit:
                 content = self.endpoint.inner(was, **arguments)
                 if inspect.isawaitable(content):
                     content = await content
@@ -190,7 +198,10 @@ class Surrounded:
                 was.cancel_tasks()  # time is up
                 contents.on_thread(was, was.response.end)
                 raise
-            answer = partial(self.fail, was, self.too_slow() if limit.expired() else error)
+            if limit.expired():
+                was.cancel_tasks()
+                error = self.too_slow()
+            answer = partial(self.fail, was, error)
         contents.on_thread(was, answer)
 
     def conclude(self, was: Was, content: Any) -> None:

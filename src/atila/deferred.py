@@ -5,8 +5,8 @@
     was.ThreadPass (f) what f (was, ...) returns, on another service thread
     was.Queue (f)      what f (queue) puts, streamed
 
-`resolve` waits on the event loop, then makes the content on a service thread. What a `then` function returns
-may be deferred again.
+`resolve` waits without a thread: who finishes the Task has the content made on a service thread, or makes it
+on the spot where that cannot block. What a `then` function returns may be deferred again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aquests import Task, Tasks, Then
 from skitai.context import current
 from skitai.errorpage import accepts
 
-from . import contents
+from . import clients, contents, limits
 from .errors import fail
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Deferred:
     """A content to come. `waits_for`: the Task whose end is waited for, or None."""
 
     waits_for: Task | None = None
+    #: Making and sending it never blocks.
+    quick = False
 
     def __respond__(self, was: Was) -> None:
         resolve(was, self, contents.send, fail)
@@ -53,18 +55,32 @@ def resolve(was: Was, content: Any, done: Done, failed: Failed) -> None:
     deferred = _Continuation(content) if isinstance(content, Then) else content
     task = deferred.waits_for
     if task is not None and not task.done():
-        was.exchange.run_coroutine(_wait(was, deferred, task, done, failed))
+        if limits.left(was) is None:
+            clients.notice_soon(was.exchange)
+            task.add_done_callback(lambda task: _go_on(was, deferred, done, failed))
+        else:
+            was.exchange.run_coroutine(_wait(was, deferred, task, done, failed))
     elif isinstance(deferred, ThreadPass):
         contents.on_thread(was, lambda: _make(was, deferred, done, failed))
     else:
         _make(was, deferred, done, failed)
 
 
+def _go_on(was: Was, deferred: Deferred, done: Done, failed: Failed) -> None:
+    """The Task is finished; on the thread that finished it, which must not block."""
+    if was.exchange.answered:  # given up meanwhile
+        contents.on_thread(was, was.response.end)
+    elif deferred.quick and done is contents.send:
+        contents.here(was, lambda: _make(was, deferred, done, failed))
+    else:
+        contents.on_thread(was, lambda: _make(was, deferred, done, failed))
+
+
 async def _wait(was: Was, deferred: Deferred, task: Task, done: Done, failed: Failed) -> None:
     current.set(was)
     try:
         if not was.exchange.answered:  # else it was given up before it began
-            async with asyncio.timeout(was.endpoint.timeout):
+            async with asyncio.timeout(limits.left(was)):
                 await task.completed()
     except TimeoutError:
         was.cancel_tasks()
@@ -80,7 +96,8 @@ async def _wait(was: Was, deferred: Deferred, task: Task, done: Done, failed: Fa
 
 def _make(was: Was, deferred: Deferred, done: Done, failed: Failed) -> None:
     try:
-        content = deferred.make(was)
+        with limits.armed(was):
+            content = deferred.make(was)
         if is_deferred(content):
             resolve(was, content, done, failed)
         else:
@@ -123,6 +140,7 @@ class Map(Deferred):
         self.waits_for = tasks
         self._options = options or {}
         self._template = template
+        self.quick = template is None
 
     def make(self, was: Was) -> Any:
         assert self.waits_for is not None

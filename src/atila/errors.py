@@ -22,7 +22,7 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aquests.errors import WrongCount
+from aquests.errors import TaskCancelled, WrongCount
 from skitai.context import current
 from skitai.errorpage import accepts, error_content, reason_of
 
@@ -96,7 +96,10 @@ def fail(was: Was, error: BaseException) -> None:
     """Answer a request whose service raised `error`."""
     exchange = was.exchange
     if exchange.answered:
-        log.error('%s %s: failed after its answer had begun', exchange.method, exchange.path, exc_info=error)
+        if not isinstance(error, TaskCancelled):  # it was given up, and its Tasks with it
+            log.error(
+                '%s %s: failed after its answer had begun', exchange.method, exchange.path, exc_info=error
+            )
         if was._response is not None:
             was._response.end()
         return

@@ -98,7 +98,7 @@ class Endpoint:
         self.on_loop = is_async(function)
         #: A generator that yields Tasks (SPEC CO-01); without that a generator is a stream.
         self.coroutine = not self.on_loop and (self.input_stream or bool(options.get('coroutine')))
-        #: Seconds after which a coroutine or an `async def` is given up.
+        #: Seconds after which a request is given up (see `limits`).
         self.timeout: float | None = _seconds(name, options.get('timeout'))
         self.options = options
         #: What the engine calls for a request: this, or (once the app is mounted) what surrounds it.

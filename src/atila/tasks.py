@@ -5,6 +5,7 @@ What they are is in `aquests`; what a service returns of them in `deferred`.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +16,8 @@ from . import deferred
 from .coroutines import Input
 
 if TYPE_CHECKING:
+    from skitai.exchange import Exchange
+
     from .was import Was
 
 #: Options of `was.Map` that are no results.
@@ -22,8 +25,11 @@ _MAP_OPTIONS = ('timeout', 'mtime', 'etag', 'maxage')
 
 
 class TaskMembers:
-    """A base of `was.Was`. When the client of a coroutine, `async def` or deferred content goes, or its time
-    is up, unfinished Tasks are cancelled; a service that blocks in `fetch ()` goes on waiting.
+    """A base of `was.Was`. When the client goes, or the request's time is up, its unfinished Tasks are
+    cancelled, in every form of service; one that blocks in `fetch ()` is woken by TaskCancelled.
+
+    The client of a plain service is watched from when it has waited for 50 ms, and not before: nobody pays
+    for it whose Tasks are quicker.
     """
 
     __slots__ = ()
@@ -36,12 +42,21 @@ class TaskMembers:
         return cast('Was', self)
 
     def _own(self, task: Any) -> Any:
-        values = self._was.__dict__
-        scope = values.get('_scope')
+        scope = self._was.__dict__.get('_scope')
         if scope is None:
-            scope = values['_scope'] = aquests.Scope()
+            scope = self._make_scope()
         scope.add(task)
         return task
+
+    def _make_scope(self) -> aquests.Scope:
+        """The request's, made; threads of Tasks may ask for it at the same time."""
+        exchange = cast('Exchange | None', self._was.exchange)
+        made = aquests.Scope(None if exchange is None else exchange.notice_client)
+        scope: aquests.Scope = self._was.__dict__.setdefault('_scope', made)
+        if exchange is not None and scope is made:
+            # Weakly: the scope holds the exchange.
+            exchange.when_given_up(partial(_cancel, weakref.ref(scope)))
+        return scope
 
     def cancel_tasks(self) -> None:
         """Cancel this request's Tasks that are not finished."""
@@ -84,7 +99,7 @@ class TaskMembers:
         `__etag`, `__maxage` are options.
         """
         rest = self._with_status(tasks)
-        options = {name: named.pop(f'__{name}') for name in _MAP_OPTIONS if f'__{name}' in named}
+        options = _options_of(named)
         return deferred.Map(self._group(rest, named, options), options)
 
     def Mapped(self, *tasks: Any) -> deferred.Map:
@@ -93,7 +108,7 @@ class TaskMembers:
 
     def render_or_Map(self, template: str, *tasks: Any, **named: Any) -> deferred.Map:
         """The results in a template, or as JSON for clients that accept it (SPEC RS-25)."""
-        options = {name: named.pop(f'__{name}') for name in _MAP_OPTIONS if f'__{name}' in named}
+        options = _options_of(named)
         return deferred.Map(self._group(tasks, named, options), options, template)
 
     def render_or_Mapped(self, template: str, tasks: aquests.Tasks) -> deferred.Map:
@@ -107,13 +122,9 @@ class TaskMembers:
         return given
 
     def _group(self, tasks: tuple[Any, ...], named: dict[str, Any], options: dict[str, Any]) -> aquests.Tasks:
-        for name in named:
-            if name.startswith('__'):
-                known = ', '.join(f'__{option}' for option in _MAP_OPTIONS)
-                raise TypeError(f'was.Map has no option {name}: there are {known}')
-        timeout = options.get('timeout')
-        more = {} if timeout is None else {'timeout': timeout}
-        return self.Tasks(*tasks, **more, **named)
+        if options and options.get('timeout') is not None:
+            named['timeout'] = options['timeout']
+        return self.Tasks(*tasks, **named)
 
     def ThreadPass(
         self,
@@ -149,6 +160,24 @@ class TaskMembers:
     def Input(self, max_buffer_size: int = 8192) -> Input:
         """The next bytes of the request's body, for a service with `input_stream = True` (SPEC SI-01)."""
         return Input(self._was, max_buffer_size)
+
+
+def _cancel(scope: weakref.ref[aquests.Scope]) -> None:
+    found = scope()
+    if found is not None:
+        found.cancel()
+
+
+def _options_of(named: dict[str, Any]) -> dict[str, Any]:
+    """The options of `was.Map`, taken out of its keywords. TypeError for an unknown one."""
+    options: dict[str, Any] = {}
+    for key in [key for key in named if key[:2] == '__']:
+        name = key[2:]
+        if name not in _MAP_OPTIONS:
+            known = ', '.join(f'__{option}' for option in _MAP_OPTIONS)
+            raise TypeError(f'was.Map has no option {key}: there are {known}')
+        options[name] = named.pop(key)
+    return options
 
 
 def _only_group(name: str, tasks: tuple[Any, ...]) -> aquests.Tasks:

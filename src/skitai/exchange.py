@@ -6,7 +6,8 @@ to answer it. Doesn't: how bytes reach the socket (`engine/`), what a request me
 An engine makes an `Exchange` for each request, asks the mount table for a `Handler`, reads the body
 that the handler wants, and calls it. The handler answers by exactly one of `respond`, `stream` and
 `asgi`; whoever answers first wins, later answers are dropped (a request that timed out has
-been answered with 503 while its service still runs).
+been answered with 503 while its service still runs). A request is given up when its time is over or its
+client gone: `when_given_up` tells whoever works for it.
 """
 
 from __future__ import annotations
@@ -184,6 +185,30 @@ class Exchange:
         """Run `coroutine` on the event loop; it is cancelled when the client goes or time is up.
 
         It is started in any case: if the request is over by then (`answered`), it sees that itself.
+        """
+        raise NotImplementedError
+
+    def when_given_up(self, callback: Callable[[], object]) -> None:
+        """Call `callback` when the engine gives the request up: it answers in the service's stead, or sees
+        that the client has gone before its answer was complete.
+
+        On any thread, at once if that has happened, perhaps more than once: it must not block. It is kept as
+        long as the exchange, so it should hold neither that nor what a request is made of.
+        """
+        raise NotImplementedError
+
+    def notice_client(self) -> None:
+        """Give the request up when its client goes, though a service thread works for it: that one waits.
+
+        Called on any thread, as often as one likes. The client cannot be watched while the request's body is
+        unread: then nothing happens.
+        """
+        raise NotImplementedError
+
+    def give_up(self, seconds: float) -> None:
+        """Answer 503 in the service's stead, if there is no answer yet: it has had its `seconds`.
+
+        On any thread.
         """
         raise NotImplementedError
 

@@ -211,6 +211,8 @@ KINDS = ('thread', 'process', 'subprocess')
 FORMS = ('plain', 'generator', 'map', 'then', 'async')
 #: Forms whose service thread is free while they wait.
 WAITING = ('generator', 'map', 'then', 'async', 'stream')
+#: Forms that hold one of the four.
+BLOCKING = ('plain', 'pass')
 #: What each fault is answered with (SPEC ER-05).
 FAULTS = {'fail': 500, 'hang': 504, 'cancel': 500}
 
@@ -345,15 +347,16 @@ def leave(site: ServerClient, path: str, count: int, begun: Callable[[], bool]) 
             connection.close()
 
 
-@pytest.mark.parametrize('form', WAITING)
+@pytest.mark.parametrize('form', WAITING + BLOCKING)
 def test_clients_that_leave_leave_nothing(warm: ServerClient, form: str) -> None:
-    """SPEC CO-09: what runs for nobody is killed."""
-    mark = MARK.format(f'3{WAITING.index(form)}')
+    """SPEC CO-09: what runs for nobody is killed, and threads that waited for it are free."""
+    mark = MARK.format(f'3{(WAITING + BLOCKING).index(form)}')
     path = f'/{form}?kind=subprocess&fault=&mark={mark}'
+    count = 4 if form in BLOCKING else 20
     with leaves_nothing(warm, mark):
         for _ in range(5):
             # A shell and its command have the mark.
-            leave(warm, path, 20, lambda: len(marked(f'sleep\0{mark}')) == 20)
+            leave(warm, path, count, lambda: len(marked(f'sleep\0{mark}')) == count)
             wait_for(lambda: not marked(mark), 'the end of what nobody waits for')
 
 
@@ -371,10 +374,10 @@ def test_clients_that_leave_an_endless_queue(warm: ServerClient) -> None:
     assert ask(warm, '/queue') == (200, b'content')
 
 
-@pytest.mark.parametrize('form', WAITING[:-1])
+@pytest.mark.parametrize('form', WAITING[:-1] + BLOCKING)
 def test_requests_that_take_too_long_leave_nothing(impatient: ServerClient, form: str) -> None:
     """SPEC B.17: 503, and the Tasks of the request are killed."""
-    mark = MARK.format(f'5{WAITING.index(form)}')
+    mark = MARK.format(f'5{(WAITING + BLOCKING).index(form)}')
     paths = [f'/{form}?kind=subprocess&fault=&mark={mark}'] * 30
     assert ask_often(impatient, paths, 30) == {503: 30}
     with leaves_nothing(impatient, mark):

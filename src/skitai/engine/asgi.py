@@ -9,7 +9,7 @@ what the handler answers with (one of the `_Answer`s below) and sends it.
 
 An answer that fails half-way leaves the application as `AnswerFailed`: the server then aborts the
 connection. What is given up (client gone, time over) is cancelled and closed. A service cannot be
-cancelled: it runs on, its answer is dropped.
+cancelled: it is told (`when_given_up`), and runs on; its answer is dropped.
 """
 
 from __future__ import annotations
@@ -158,6 +158,7 @@ class AsgiExchange(Exchange):
         '_answer',
         '_gone',
         '_holders',
+        '_on_given_up',
         '_over',
         '_receive',
         '_send',
@@ -192,6 +193,7 @@ class AsgiExchange(Exchange):
         self._watched: asyncio.Future[None] = self.loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._over = False
+        self._on_given_up: list[Callable[[], object]] = []
         #: Who may read the body: this request's coroutine, and its handler. The last one closes it.
         self._holders: list[None] = [None]
 
@@ -298,13 +300,12 @@ class AsgiExchange(Exchange):
             if self._gone is not None:
                 waited = {answer, self._gone}
             await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            self._cancel_tasks()
+        if not answer.done() and not self.answered:
             if self.is_gone:
                 self._forget()
-            elif not self.answered:
-                log.error('%s %s: no answer within %g s', self.method, self.path, timeout)
-                self._overloaded()
+                self._cancel_tasks()
+            else:
+                self._give_up(timeout)
         return await answer  # if not there, it is on its way from the thread that took the request
 
     def _end(self) -> None:
@@ -390,9 +391,32 @@ class AsgiExchange(Exchange):
             self._set_answer(_Nothing())
 
     def _cancel_tasks(self) -> None:
-        self._over = True
+        self.abandon()
         for task in list(self._tasks):
             task.cancel()
+
+    def abandon(self) -> None:
+        """Nobody waits for what is being made: tell who makes it."""
+        self._over = True
+        for callback in self._on_given_up:
+            callback()
+
+    def when_given_up(self, callback: Callable[[], object]) -> None:
+        self._on_given_up.append(callback)
+        if self._over:
+            callback()
+
+    def notice_client(self) -> None:
+        pass  # every client is watched from when its body is read
+
+    def give_up(self, seconds: float) -> None:
+        self._post(self._give_up, seconds)
+
+    def _give_up(self, seconds: float) -> None:
+        if not self.answered:
+            log.error('%s %s: no answer within %g s', self.method, self.path, seconds)
+            self._overloaded('the service took too long')
+            self._cancel_tasks()
 
     def _release(self) -> None:
         self._holders.pop()
@@ -429,8 +453,8 @@ class AsgiExchange(Exchange):
             self._set_answer(_Whole(status, headers, body, unread=True))
         return False
 
-    def _overloaded(self) -> None:
-        headers, body = error_answer(self, 503, 'the server is busy')
+    def _overloaded(self, detail: str = 'the server is busy') -> None:
+        headers, body = error_answer(self, 503, detail)
         headers.append((b'retry-after', b'%d' % self.engine.settings.retry_after))
         self.respond(503, headers, body)
 
@@ -579,8 +603,11 @@ class _Stream:
         try:
             await asyncio.wait({pump, exchange._gone}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            complete = pump.done()
             pump.cancel()
-        if not pump.done():
+            if not complete:
+                exchange.abandon()  # a step may wait for something
+        if not complete:
             raise _ClientGone
         if pump.cancelled():
             raise AnswerFailed('the stream cancelled itself')

@@ -14,6 +14,7 @@ import errno
 import logging
 import math
 import socket
+import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
@@ -45,13 +46,16 @@ CLOSING_PAUSE = 0.15
 CLOSING_PAUSE_DEVEL = 0.08
 
 _NOT_IN_FLIGHT = object()
+#: Guards a request's `_on_gone` and `_on_given_up`: for a few instructions, so one lock does for all.
+_turn = threading.Lock()
 _NO_BODY_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
 
 
 class DirectExchange(Exchange):
-    #: `_given_up` is set when the request was answered in its service's stead, `_task` for a coroutine.
-    #: `unread`: there is a body that nobody has read to its end.
-    __slots__ = ('_given_up', '_on_gone', '_task', 'engine', 'proto', 'unread')
+    #: `_given_up` is set when the request was given up, `_task` for a coroutine, `_on_gone` when the client
+    #: is watched: who is called when it goes, `_gone` when it went. `unread`: there is a body that nobody
+    #: has read to its end.
+    __slots__ = ('_given_up', '_on_given_up', '_on_gone', '_task', 'engine', 'proto', 'unread')
 
     def __init__(
         self, scope: dict[str, Any], fields: dict[bytes, bytes], proto: Any, engine: DirectEngine, now: float
@@ -79,7 +83,8 @@ class DirectExchange(Exchange):
         """`service_runs`: the engine answers in a service's stead, which may still read the body."""
         engine = self.engine
         if engine.in_flight.pop(self, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
-            self._release_body()
+            if not service_runs:
+                self._release_body()
             return
         if engine.closing or (self.unread and not self._is_short()):
             headers = self._closing(headers)
@@ -150,6 +155,7 @@ class DirectExchange(Exchange):
         """
         break_off(self.client)
         self._close_stream()
+        self._abandon()
         task = getattr(self, '_task', None)
         if task is not None and not task.done():
             self.engine.loop.call_soon_threadsafe(task.cancel)
@@ -180,10 +186,43 @@ class DirectExchange(Exchange):
         for a request (Granian answers a second `receive` at once, with nothing in it), so a later callback
         takes an earlier one's place.
         """
-        watched = hasattr(self, '_on_gone')
-        self._on_gone = callback
-        if not watched:
+        with _turn:
+            before = getattr(self, '_on_gone', None)
+            if before is not _gone:
+                self._on_gone = callback
+        if before is None:
             self._watch_client()
+        elif before is _gone:
+            callback()
+
+    def notice_client(self) -> None:
+        if self.handler is None or self.handler.body_limit is None:
+            return  # somebody may read the body
+        with _turn:
+            if hasattr(self, '_on_gone'):
+                return
+            self._on_gone = self._service_gone
+        self._watch_client()
+
+    def _service_gone(self) -> None:
+        """The client has gone while a service thread works for it."""
+        if self.engine.forget(self, service_runs=True):
+            self._abandon()
+
+    def when_given_up(self, callback: Callable[[], object]) -> None:
+        with _turn:
+            self._on_given_up = (*getattr(self, '_on_given_up', ()), callback)
+        if hasattr(self, '_given_up'):
+            callback()
+
+    def _abandon(self) -> None:
+        """Nobody waits for what is being made: tell who makes it."""
+        self._given_up = True
+        for callback in getattr(self, '_on_given_up', ()):
+            callback()
+
+    def give_up(self, seconds: float) -> None:
+        self.engine.give_up(self, seconds)
 
     def _watch_client(self) -> None:
         awaitable = self.proto.receive()
@@ -194,7 +233,9 @@ class DirectExchange(Exchange):
                 return  # somebody else receives: there is nothing to learn
             message = result()
             if message['type'] == 'http.disconnect':
-                self._on_gone()
+                with _turn:
+                    callback, self._on_gone = self._on_gone, _gone
+                callback()
             elif not message.get('more_body'):
                 self._watch_client()  # that was the empty body of a request that has none
 
@@ -202,9 +243,12 @@ class DirectExchange(Exchange):
             look()
 
     def receive(self, handler: BodyHandler) -> None:
-        self.handler = handler
+        def ready(exchange: DirectExchange) -> None:
+            exchange.handler = handler  # not before: see `notice_client`
+            exchange.engine._ready(exchange)
+
         self.unread = False
-        self.engine._receive(self, handler)
+        self.engine._receive(self, handler, ready)
 
     def on_service_thread(self, function: Callable[[], None]) -> None:
         self.engine.dispatcher.submit(_call, function)
@@ -240,7 +284,9 @@ class DirectExchange(Exchange):
             pass  # the loop has ended: so have its tasks
 
     def _cancel_if_unanswered(self) -> None:
-        if self in self.engine.in_flight or self in self.engine.streaming:
+        if self._task.done():  # what follows it, on a service thread
+            self._service_gone()
+        elif self in self.engine.in_flight or self in self.engine.streaming:
             self._task.cancel()
 
     async def _completed(self, awaitable: Any) -> None:
@@ -309,6 +355,10 @@ def is_cancelled(error: BaseException) -> bool:
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
+def _gone() -> None:
+    """What is called when a client goes that has gone."""
+
+
 def _call(function: Callable[[], None]) -> None:
     function()
 
@@ -321,7 +371,7 @@ def _resolve(future: asyncio.Future[None]) -> None:
 class _Stream:
     """Sends an iterator's chunks at the client's pace: each step on whatever thread is there."""
 
-    __slots__ = ('chunks', 'exchange', 'gone', 'headers', 'last_write', 'quick', 'status')
+    __slots__ = ('chunks', 'complete', 'exchange', 'gone', 'headers', 'last_write', 'quick', 'status')
 
     def __init__(
         self, exchange: DirectExchange, status: int, headers: RawHeaders, chunks: Iterator[bytes], quick: bool
@@ -331,7 +381,7 @@ class _Stream:
         self.headers = headers
         self.chunks = chunks
         self.quick = quick
-        self.gone = False
+        self.gone = self.complete = False
 
     def start(self) -> None:
         if not self.exchange.begin(self.status, self.headers):
@@ -351,6 +401,8 @@ class _Stream:
 
     def _client_gone(self) -> None:
         self.gone = True  # seen by the next step; `send` completes at once when the client is gone
+        if not self.complete:
+            self.exchange._abandon()  # this step may wait for something
 
     def resume(self) -> None:
         streaming = self.exchange.engine.streaming
@@ -376,6 +428,7 @@ class _Stream:
                 chunk = next(chunks)
             except StopIteration:
                 self._close()
+                self.complete = True
                 exchange.end()
                 return
             except BaseException:
@@ -409,7 +462,11 @@ class _BodyReader:
     __slots__ = ('active', 'exchange', 'keep', 'limit', 'then')
 
     def __init__(
-        self, exchange: DirectExchange, limit: int, then: Callable[[DirectExchange], None], keep: bool = True
+        self,
+        exchange: DirectExchange,
+        limit: int,
+        then: Callable[[DirectExchange], object],
+        keep: bool = True,
     ) -> None:
         self.exchange = exchange
         self.limit = limit
@@ -542,11 +599,14 @@ class DirectEngine:
         except BaseException:
             log.exception('a request could not be dispatched')
 
-    def _receive(self, exchange: DirectExchange, handler: Any) -> None:
+    def _receive(
+        self, exchange: DirectExchange, handler: Any, ready: Callable[[DirectExchange], None] | None = None
+    ) -> None:
+        ready = ready or self._ready
         limit = handler.body_limit
         if limit is None:
             exchange.unread = exchange.content_length != 0
-            self._ready(exchange)
+            ready(exchange)
             return
         length = exchange.content_length
         if length is not None and length > limit:
@@ -554,9 +614,9 @@ class DirectEngine:
             return
         exchange.body = handler.make_body(exchange)
         if length == 0:
-            self._ready(exchange)
+            ready(exchange)
             return
-        reader = _BodyReader(exchange, limit, self._ready)
+        reader = _BodyReader(exchange, limit, ready)
         self.reading[reader] = None
         reader.pump()
 
@@ -625,13 +685,35 @@ class DirectEngine:
         headers.append((b'retry-after', b'%d' % self.settings.retry_after))
         return headers, body
 
-    def forget(self, exchange: DirectExchange) -> None:
-        """The client went before an answer: nothing to send, nothing to log but the fact."""
-        if self.in_flight.pop(exchange, _NOT_IN_FLIGHT) is not _NOT_IN_FLIGHT:
-            exchange.status, exchange.sent, exchange.finished = 499, 0, monotonic()
+    def forget(self, exchange: DirectExchange, service_runs: bool = False) -> bool:
+        """The client went before an answer: nothing to send, nothing to log but the fact.
+
+        `service_runs`: a service may still read the body. False if there is an answer.
+        """
+        if self.in_flight.pop(exchange, _NOT_IN_FLIGHT) is _NOT_IN_FLIGHT:
+            return False
+        exchange.status, exchange.sent, exchange.finished = 499, 0, monotonic()
+        if service_runs:
+            exchange._given_up = True
+        else:
             exchange._release_body()
-            if self.log is not None:
-                self.log(exchange)
+        if self.log is not None:
+            self.log(exchange)
+        return True
+
+    def give_up(self, exchange: DirectExchange, seconds: float) -> None:
+        """Answer 503 in a service's stead, if there is no answer yet, and end what can be ended of it."""
+        if exchange not in self.in_flight:
+            return
+        log.error('%s %s: no answer within %g s', exchange.method, exchange.path, seconds)
+        headers, body = self._busy(exchange, 'the service took too long')
+        exchange.respond(503, headers, body, service_runs=True)
+        if not hasattr(exchange, '_given_up'):
+            return  # the service has just answered
+        exchange._abandon()
+        task = getattr(exchange, '_task', None)
+        if task is not None:
+            self.loop.call_soon_threadsafe(task.cancel)
 
     def _watch(self) -> None:
         """Once a second on the loop: give up what took too long."""
@@ -657,17 +739,7 @@ class DirectEngine:
         reading = {reader.exchange for reader in list(self.reading)}
         for exchange, since in list(self.in_flight.items()):
             if since < late and exchange not in reading:
-                log.error(
-                    '%s %s: no answer within %g s',
-                    exchange.method,
-                    exchange.path,
-                    self.settings.request_timeout,
-                )
-                headers, body = self._busy(exchange, 'the service took too long')
-                exchange.respond(503, headers, body, service_runs=True)
-                task = getattr(exchange, '_task', None)
-                if task is not None:
-                    task.cancel()
+                self.give_up(exchange, self.settings.request_timeout)
         stalled = now - max(self.settings.network_timeout, 60)
         for exchange, progress in list(self.streaming.items()):
             if progress < stalled:
