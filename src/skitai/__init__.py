@@ -36,9 +36,10 @@ from aquests.aliases import (
 )
 from aquests.cache import set_max as set_max_rcache
 from aquests.dbi import add_database_interface
+from aquests.processworker import in_process
 from aquests.result import STA_NETERR, STA_NORMAL, STA_REQFAIL, STA_TIMEOUT, STA_UNSENT
 
-from .config import Settings
+from .config import Settings, check_executors
 from .context import was
 from .mounting import Mounts
 
@@ -76,6 +77,7 @@ __all__ = [
     'add_option',
     'addlu',
     'alias',
+    'config_executors',
     'deflu',
     'enable_file_logging',
     'enable_proxy',
@@ -182,7 +184,14 @@ def run(
 
     Keywords are those of `skitai.Settings`: `workers`, `threads`, `certfile`, `keyfile` and so on (`ip`
     is another name of `address`); unknown ones are ignored. The command line goes above them (`--help`).
+
+    RuntimeError where the launch script is loaded in a process of the pool, for a function of it.
     """
+    if in_process():
+        raise RuntimeError(
+            'skitai.run () is called while the launch script is loaded in a process, where a function of it '
+            "is to run: put it behind `if __name__ == '__main__':`, or the function into a module"
+        )
     if 'ip' in settings:
         address = address or settings.pop('ip')
     given = {'address': address, 'port': None if port is None else int(port), 'name': name, **settings}
@@ -280,6 +289,28 @@ def set_keep_alive(seconds: float) -> None:
 def set_backlog(connections: int) -> None:
     """Connections that may wait to be accepted."""
     _wanted['backlog'] = connections
+
+
+def config_executors(
+    workers: int | None = None,
+    zombie_timeout: float | None = 300,
+    process_start_method: str | None = None,
+) -> None:
+    """How Threads and Processes run in each worker process (SPEC TH-01). ValueError for what cannot be.
+
+    `workers`: so many Threads, and so many Processes, at a time; None for 64 (`threads`, if that is more)
+    and the number of CPUs. `zombie_timeout`: seconds that one has if nothing is said; None for no limit.
+    `process_start_method`: 'spawn', which is what None means too: a worker has threads, and a fork of it
+    would have their locks.
+    """
+    check_executors('workers', workers, zombie_timeout)
+    if process_start_method not in (None, 'spawn'):
+        raise ValueError(
+            f"process_start_method = {process_start_method!r}: processes are always started by 'spawn', for "
+            'a worker has threads, whose locks a fork would inherit'
+        )
+    _wanted['executors'] = workers
+    _wanted['zombie_timeout'] = zombie_timeout
 
 
 def set_503_estimated_timeout(seconds: int) -> None:

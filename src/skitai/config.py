@@ -25,6 +25,15 @@ _LEAST = {
 }
 
 
+def check_executors(name: str, workers: int | None, zombie_timeout: float | None) -> None:
+    """ValueError for what cannot be; `name` is what `workers` is called there."""
+    if workers is not None and (type(workers) is not int or workers < 1):
+        raise ValueError(f'{name} = {workers!r}: a number of at least 1 is needed, or None')
+    number = isinstance(zombie_timeout, int | float) and not isinstance(zombie_timeout, bool)
+    if zombie_timeout is not None and not (number and zombie_timeout > 0):
+        raise ValueError(f'zombie_timeout = {zombie_timeout!r}: seconds are needed, or None for no limit')
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
     """All times are seconds, all sizes bytes, all counts per worker process unless said otherwise."""
@@ -49,6 +58,10 @@ class Settings:
     #: At SIGTERM: requests in flight get so long, then they are cancelled.
     drain_timeout: float = 30.0
     max_upload_size: int = 256 * 1024 * 1024
+    #: Thread Tasks, and Process Tasks, that run at a time (None: 64, or `threads`, and the CPUs' number), and
+    #: the time that one has if nothing is said (None: no limit). SPEC TH-01.
+    executors: int | None = None
+    zombie_timeout: float | None = 300.0
     #: Certificate and key as PEM files; the key in any format that `cryptography` reads.
     certfile: str | None = None
     keyfile: str | None = None
@@ -79,6 +92,7 @@ class Settings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
                 raise ValueError(f'{name} = {value!r}: a number of at least {least} is needed')
+        check_executors('executors', self.executors, self.zombie_timeout)
         if self.port > 65535:
             raise ValueError(f'port = {self.port}: the highest is 65535')
         if self.log_format not in ('text', 'json'):

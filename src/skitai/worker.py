@@ -54,7 +54,11 @@ def serve(
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     aquests.loop.use(loop)
-    aquests.configure(threads=max(_TASK_THREADS, settings.threads))
+    aquests.configure(
+        threads=settings.executors or max(_TASK_THREADS, settings.threads),
+        processes=settings.executors,
+        timeout=settings.zombie_timeout,
+    )
     try:
         table = mounts.build(settings)
     except BaseException:
