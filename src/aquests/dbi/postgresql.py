@@ -51,10 +51,10 @@ Connection = asyncpg.Connection
 class Statement(Request):
     """`sql` with `$1` ... and its values. `many`: `values` is a list of them, and it is done for each."""
 
-    __slots__ = ('clean', 'many', 'sql', 'values')
+    __slots__ = ('clean', 'many', 'several', 'sql', 'values')
 
     def __init__(self, sql: str, values: Sequence[Any], many: bool = False) -> None:
-        look, self.clean = traits(sql)
+        look, self.clean, self.several = traits(sql)
         super().__init__(look)
         self.sql, self.values, self.many = sql, values, many
 

@@ -6,17 +6,25 @@ Reads text; connects to nothing. What is not understood is taken for the worst.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-#: What is no SQL of the statement's own: texts, quoted names, comments.
-_OPAQUE = r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/"""
-_TOKENS = re.compile(rf'{_OPAQUE}|(?P<mark>%s|%%|%\(\w+\)s)', re.DOTALL)
-_NOTHING = re.compile(_OPAQUE, re.DOTALL)
-_NUMBERED = re.compile(r'\$\d')
-_CALL = re.compile(r'([A-Za-z_][\w.]*)\s*\(')
-_WORD = re.compile(r'[A-Za-z_]+')
+#: Where something begins that is no SQL of the statement's own: a text, a quoted name, a comment.
+_OPENING = re.compile(r"""(?<![\w$])[eE]'|'|"|(?<![\w$])\$(?:[^\W\d]\w*)?\$|--|/\*""")
+#: All of it, for those that a pattern can tell.
+_OPAQUE = {
+    "'": re.compile(r"'[^']*+(?:''[^']*+)*+'"),
+    "E'": re.compile(r"[eE]'[^'\\]*+(?:(?:''|\\.)[^'\\]*+)*+'", re.DOTALL),
+    '"': re.compile(r'"[^"]*+(?:""[^"]*+)*+"'),
+    '--': re.compile(r'--[^\n]*'),
+}
+_COMMENT = re.compile(r'/\*|\*/')
+_MARK = re.compile(r'%s|%%|%\(\w+\)s')
+_NUMBERED = re.compile(r'(?<![\w$])\$\d')
+_DOT = re.compile(r'\s*\.\s*')
+_CALL = re.compile(r'([\w.$"]+)\s*\(')
+_WORD = re.compile(r'[\w$]+')
 
 #: Statements that leave a session as it was.
 _PLAIN = frozenset({'SELECT', 'INSERT', 'UPDATE', 'DELETE', 'WITH', 'VALUES', 'TABLE', 'MERGE', 'EXPLAIN'})
@@ -41,38 +49,51 @@ _HARMLESS = frozenset(
     )
     for word in line.split()
 )
-#: Functions that change a session.
-_SESSION = re.compile(r'set_config|advisory_(?:un)?lock|dblink_connect', re.IGNORECASE)
+#: What changes a session in the middle of such a statement.
+_SESSION = re.compile(
+    r'set_config|advisory_(?:un)?lock|dblink_connect|pg_temp|\btemp(?:orary)?\b', re.IGNORECASE
+)
 
 
 class Traits(NamedTuple):
-    """`look`: doing it twice is doing it once. `clean`: it leaves the session as it was."""
+    """`look`: doing it twice is doing it once. `clean`: it leaves the session as it was. `several`: it may
+    be more than one statement.
+    """
 
     look: bool
     clean: bool
+    several: bool
 
 
 @lru_cache(maxsize=1024)
 def traits(sql: str) -> Traits:
     """What `sql` may do."""
-    text = _NOTHING.sub(' ', sql)
+    # Names in quotes are looked at as if they were words: they may be those of functions.
+    text = ''.join(
+        part if kind in ('', '"') else ' ' if kind in ('--', '/*') else "''" for kind, part in _parts(sql)
+    )
     words = [word.upper() for word in _WORD.findall(text)]
     first = words[0] if words else ''
-    clean = first in _PLAIN and ';' not in text.rstrip().rstrip(';') and not _SESSION.search(text)
+    several = ';' in text.rstrip().rstrip(';')
+    clean = first in _PLAIN and not several and not _SESSION.search(text)
     look = (
         clean
         and first in ('SELECT', 'VALUES', 'TABLE', 'WITH')
         and _WRITES.isdisjoint(words)
-        and all(name.lower() in _HARMLESS for name in _CALL.findall(text))
+        and all(
+            name.lower().removeprefix('pg_catalog.') in _HARMLESS
+            for name in _CALL.findall(_DOT.sub('.', text))
+        )
     )
-    return Traits(look, clean)
+    return Traits(look, clean, several)
 
 
 def numbered(sql: str, params: Any) -> tuple[str, Sequence[Any]]:
     """`sql` with `$1`, `$2`, and the values in that order, as PostgreSQL takes them.
 
     Written as such it is left alone; `%s` with a sequence and `%(name)s` with a dict are numbered, `%%` is
-    a percent sign then. TypeError for values that are neither, ValueError where they don't fit.
+    a percent sign then. Texts, quoted names and comments stay as they are. TypeError for values that are
+    neither, ValueError where they don't fit.
     """
     if params is None:
         return sql, ()
@@ -82,7 +103,7 @@ def numbered(sql: str, params: Any) -> tuple[str, Sequence[Any]]:
         if missing:
             raise ValueError(f'the statement has %({missing[0]})s, the parameters have no {missing[0]!r}')
         return text, [params[name] for name in names]
-    if isinstance(params, str | bytes) or not isinstance(params, Sequence):
+    if isinstance(params, str | bytes | bytearray) or not isinstance(params, Sequence):
         raise TypeError(f'parameters are given as a list, tuple or dict, not {type(params).__name__}')
     text, count = _by_place(sql)
     if count is not None and count != len(params):
@@ -93,15 +114,13 @@ def numbered(sql: str, params: Any) -> tuple[str, Sequence[Any]]:
 @lru_cache(maxsize=1024)
 def _by_place(sql: str) -> tuple[str, int | None]:
     """Numbered text and how many `%s` there were; None where it was numbered already."""
-    if '%s' not in sql or _NUMBERED.search(_NOTHING.sub(' ', sql)):
+    if '%' not in sql or any(not kind and _NUMBERED.search(part) for kind, part in _parts(sql)):
         return sql, None
     count = 0
 
     def replace(match: re.Match[str]) -> str:
         nonlocal count
-        mark = match['mark']
-        if mark is None:
-            return match[0]
+        mark = match[0]
         if mark == '%%':
             return '%'
         if mark != '%s':
@@ -109,7 +128,7 @@ def _by_place(sql: str) -> tuple[str, int | None]:
         count += 1
         return f'${count}'
 
-    return _TOKENS.sub(replace, sql), count
+    return _replaced(replace, sql), count
 
 
 @lru_cache(maxsize=1024)
@@ -117,9 +136,7 @@ def _by_name(sql: str) -> tuple[str, list[str]]:
     names: list[str] = []
 
     def replace(match: re.Match[str]) -> str:
-        mark = match['mark']
-        if mark is None:
-            return match[0]
+        mark = match[0]
         if mark == '%%':
             return '%'
         if mark == '%s':
@@ -129,4 +146,40 @@ def _by_name(sql: str) -> tuple[str, list[str]]:
             names.append(name)
         return f'${names.index(name) + 1}'
 
-    return _TOKENS.sub(replace, sql), names
+    return _replaced(replace, sql), names
+
+
+def _replaced(replace: Callable[[re.Match[str]], str], sql: str) -> str:
+    """`sql` with its marks replaced, outside of what is opaque."""
+    return ''.join(part if kind else _MARK.sub(replace, part) for kind, part in _parts(sql))
+
+
+def _parts(sql: str) -> Iterator[tuple[str, str]]:
+    """The parts of `sql`, each with how it begins, or '' for those that are SQL. What doesn't end is
+    taken to be so to the end.
+    """
+    at = 0
+    while found := _OPENING.search(sql, at):
+        start = found.start()
+        if start > at:
+            yield '', sql[at:start]
+        at = _end(sql, found)
+        yield found[0], sql[start:at]
+    if at < len(sql):
+        yield '', sql[at:]
+
+
+def _end(sql: str, opening: re.Match[str]) -> int:
+    kind = opening[0].upper()
+    if kind[0] == '$':
+        end = sql.find(opening[0], opening.end())
+        return len(sql) if end < 0 else end + len(kind)
+    if kind == '/*':  # these nest
+        depth = 0
+        for mark in _COMMENT.finditer(sql, opening.start()):
+            depth += 1 if mark[0] == '/*' else -1
+            if not depth:
+                return mark.end()
+        return len(sql)
+    match = _OPAQUE[kind].match(sql, opening.start())
+    return len(sql) if match is None else match.end()
