@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from aquests import Task, Tasks, Then
+from aquests.errors import WouldBlock
 from skitai.context import current
 from skitai.errorpage import accepts
 
@@ -166,6 +167,30 @@ def _found(values: Any, path: str) -> Any:
     for name in path.split('.'):
         values = values[int(name)] if isinstance(values, list | tuple) else values[name]
     return values
+
+
+class Page(Deferred):
+    """A template with Tasks in it, rendered when they are finished (SPEC TE-09): `was.render` on the event
+    loop, which must not wait for them.
+    """
+
+    def __init__(self, template: str, values: dict[str, Any]) -> None:
+        self.waits_for = Tasks(*pending(values), timeout=None)  # each has its own
+        self._template, self._values = template, values
+
+    def __str__(self) -> str:
+        raise WouldBlock(
+            f'{self._template} waits for Tasks, which would block the event loop: return was.render (...) as '
+            'it is, or await the Tasks first'
+        )
+
+    def make(self, was: Was) -> Any:
+        return was.app.templates.render(was, self._template, self._values)
+
+
+def pending(values: dict[str, Any]) -> list[Task]:
+    """The Tasks among `values` that are not finished."""
+    return [value for value in values.values() if isinstance(value, Task) and not value.done()]
 
 
 class Gone(Exception):

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 import uuid
+from asyncio import _get_running_loop
 from inspect import unwrap
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -18,7 +19,7 @@ from skitai import shared
 from skitai.errorpage import accepts, error_content
 from skitai.logs import transaction_of
 
-from . import contents, scratch, urls
+from . import contents, deferred, scratch, urls
 from .databases import DatabaseMembers
 from .errors import HTTPError, current_traceback, parse_status
 from .request import Request
@@ -165,10 +166,19 @@ class Was(Secrets, TaskMembers, DatabaseMembers):
         self.response.set_header('Content-Type', content_type.decode())
         return body
 
-    def render(self, template: str, values: dict[str, Any] | None = None, /, **named: Any) -> str:
-        """A template's text, with a dict or with keywords (SPEC TE-01). AssertionError for both."""
+    def render(self, template: str, values: dict[str, Any] | None = None, /, **named: Any) -> Any:
+        """A template's text, with a dict or with keywords (SPEC TE-01). AssertionError for both.
+
+        Tasks among the values can be fetched by the template (SPEC TE-09). On the event loop, with one that
+        is not finished, it is not a str but a content for the service to return: see `deferred.Page`.
+        """
         assert values is None or not named, 'was.render takes a dict or keywords, not both'
-        return self.app.templates.render(self, template, named if values is None else values)
+        return self._page(template, named if values is None else values)
+
+    def _page(self, template: str, values: dict[str, Any]) -> Any:
+        if _get_running_loop() is not None and deferred.pending(values):
+            return deferred.Page(template, values)
+        return self.app.templates.render(self, template, values)
 
     def render_or_API(self, template: str, values: dict[str, Any] | None = None, /, **named: Any) -> Any:
         """`was.API` for clients that accept application/json, for others the template (SPEC RS-15)."""
@@ -177,7 +187,7 @@ class Was(Secrets, TaskMembers, DatabaseMembers):
         self.response.add_header('Vary', 'Accept')
         if accepts(self.exchange.header(b'accept'), b'application/json'):
             return contents.API(given)
-        return self.app.templates.render(self, template, given)
+        return self._page(template, given)
 
     def File(
         self,
