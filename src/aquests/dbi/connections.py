@@ -10,15 +10,22 @@ Touched by the loop's thread only.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 C = TypeVar('C')
 
 #: Seconds that an unused connection is kept.
 KEEP = 300.0
+
+
+class Waiter(Protocol):
+    """`waiting` is true while it waits because all connections are in use."""
+
+    waiting: bool
 
 
 class Connections(Generic[C]):
@@ -59,32 +66,33 @@ class Connections(Generic[C]):
         """(made, free, waiting), for the curious."""
         return self._made, len(self._free), len(self._waiting)
 
-    async def acquire(self) -> C:
+    async def acquire(self, waiter: Waiter | None = None) -> C:
         """A connection, to be given back with `release` or `discard`. Raises what `connect` does."""
         while self._free:
             connection, _ = self._free.pop()
             if self._usable(connection):
                 return connection
             self.discard(connection)
-        while self._made >= self.size:
-            place: asyncio.Future[C | None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(place)
-            try:
-                given = await place
-            except asyncio.CancelledError:
-                if place.done() and not place.cancelled():  # given at the very moment
-                    self._pass_on(place.result())
-                raise
+        if self._made < self.size:
+            self._made += 1
+        else:
+            given = await self._wait(waiter)
             if given is not None:
                 return given
-        return await self._make()
+        try:
+            return await self._connect()
+        except BaseException:
+            self._forget_one()
+            raise
 
     def release(self, connection: C) -> None:
         """Give a connection back that can be used again."""
         if self._closed or not self._usable(connection):
             self.discard(connection)
-        else:
-            self._pass_on(connection)
+        elif not self._wake(connection):
+            self._free.append((connection, monotonic()))
+            if self._reaping is None:
+                self._reaping = asyncio.get_running_loop().call_later(KEEP / 2, self._reap)
 
     def discard(self, connection: C) -> None:
         """Give a connection back that cannot be used again: it is closed, in the background."""
@@ -99,17 +107,33 @@ class Connections(Generic[C]):
             self._reaping.cancel()
             self._reaping = None
         self._made -= len(free)
-        await asyncio.gather(*(self._close(connection) for connection, _ in free), return_exceptions=True)
+        closing = [self._close(connection) for connection, _ in free]
+        await asyncio.gather(*closing, *self._closing, return_exceptions=True)
 
     # -- inside -------------------------------------------------------------------------------------
 
-    async def _make(self) -> C:
-        self._made += 1
+    async def _wait(self, waiter: Waiter | None) -> C | None:
+        """Another's connection, or None for its place: one may be made then."""
+        place: asyncio.Future[C | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        if waiter is not None:
+            waiter.waiting = True
         try:
-            return await self._connect()
-        except BaseException:
-            self._forget_one()
+            return await place
+        except asyncio.CancelledError:
+            if place.cancelled():
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove(place)
+            else:  # given at the very moment
+                given = place.result()
+                if given is None:
+                    self._forget_one()
+                else:
+                    self.release(given)
             raise
+        finally:
+            if waiter is not None:
+                waiter.waiting = False
 
     def _let_go(self, connection: C) -> None:
         closing: asyncio.Future[object] = asyncio.ensure_future(self._close(connection))
@@ -117,17 +141,9 @@ class Connections(Generic[C]):
         closing.add_done_callback(self._closing.discard)
 
     def _forget_one(self) -> None:
-        """There is one connection less: who waits may make another."""
-        self._made -= 1
-        self._wake(None)
-
-    def _pass_on(self, connection: C | None) -> None:
-        if connection is None:
-            self._wake(None)
-        elif not self._wake(connection):
-            self._free.append((connection, monotonic()))
-            if self._reaping is None:
-                self._reaping = asyncio.get_running_loop().call_later(KEEP / 2, self._reap)
+        """There is one connection less: its place is for who waits."""
+        if not self._wake(None):
+            self._made -= 1
 
     def _wake(self, connection: C | None) -> bool:
         while self._waiting:

@@ -114,10 +114,7 @@ class Backend:
         await self.connections.close()
 
     async def acquire(self, request: Request) -> Any:
-        request.waiting = True
-        connection = await self.connections.acquire()
-        request.waiting = False
-        return connection
+        return await self.connections.acquire(request)
 
     def recover(self, connection: Any, transaction: Any = None) -> None:
         """Bring a connection in order, in the background, and give it back; or else close it.
