@@ -150,8 +150,9 @@ aliases = Aliases()
 def parse_member(text: str, type: str) -> Member:
     """`[user[:password]@]host[:port][/path][ weight]` (SPEC TK-02).
 
-    User and password are percent-decoded. The weight follows a blank: a whole number from 1, default 1. A
-    file's member is its path. Databases may also be written `host[:port]/db/user/password`.
+    User and password are percent-decoded: '@' and '/' in them are written %40 and %2F. The weight follows a
+    blank: a whole number from 1, default 1. A file's member is its path. Databases may also be written
+    `host[:port]/db/user/password`.
     """
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f'member {text!r}: an address is needed')
@@ -162,15 +163,22 @@ def parse_member(text: str, type: str) -> Member:
         if not 1 <= weight <= _MAX_WEIGHT:
             raise ValueError(f'member {_shown(text)!r}: a weight is a number from 1 to {_MAX_WEIGHT}')
     if type == DB_SQLITE3:
+        if '\0' in rest:
+            raise ValueError(f'member {_shown(text)!r}: a path has no NUL')
         return Member('', 0, rest, weight=weight)
-    credentials, at, rest = rest.rpartition('@')
+    authority, _, path = rest.partition('/')
+    credentials, at, address = authority.rpartition('@')
     user, _, password = credentials.partition(':')
-    address, _, path = rest.partition('/')
+    if type.startswith('*'):
+        path = path.strip('/')
+        if not at and path.count('/') >= 2:
+            path, user, password = path.split('/', 2)
+        elif '@' in path:
+            raise ValueError(
+                f"member {_shown(text)!r}: '@' and '/' in a user or password are written %40 and %2F"
+            )
     host, port = _split_address(address, PORTS[type], text)
-    path = path.strip('/') if type.startswith('*') else path
-    if type.startswith('*') and not at and path.count('/') == 2:
-        path, user, password = path.split('/')
-    if any(ord(c) < 33 for c in host + path):
+    if any(ord(c) < 33 or ord(c) == 127 for c in host + path):
         raise ValueError(f'member {_shown(text)!r} has blanks or control characters in its address')
     return Member(host, port, path, unquote(user), unquote(password), weight)
 
@@ -185,9 +193,18 @@ def _split_address(address: str, default: int, text: str) -> tuple[str, int]:
 
 
 def _shown(text: str) -> str:
-    """A member for an error message: a password is not shown."""
-    credentials, at, rest = text.rpartition('@')
-    return f'{credentials.partition(":")[0]}{at}{rest}' if at else text
+    """A member for an error message: without what is a password, or may have been meant as one."""
+    authority, slash, path = text.partition('/')
+    if '@' in path:  # where the password ends is anybody's guess
+        return re.split('[:/@]', text, maxsplit=1)[0] + '...'
+    credentials, at, address = authority.rpartition('@')
+    if ':' in credentials:
+        credentials = credentials.partition(':')[0] + ':...'
+    if not at and not re.fullmatch(r'[^:]*(:\d{1,5})?(\s+\d+)?', address) and '[' not in address:
+        address = address.partition(':')[0] + ':...'
+    if path.count('/') >= 2:  # db/user/password
+        path = '/'.join([*path.split('/')[:2], '...'])
+    return credentials + at + address + slash + path
 
 
 def _from_django(members: str | Sequence[str], role: str) -> tuple[str, str]:
@@ -208,7 +225,10 @@ def _from_django(members: str | Sequence[str], role: str) -> tuple[str, str]:
     if database.get('USER'):
         credentials = f'{_quoted(database["USER"])}:{_quoted(database.get("PASSWORD", ""))}@'
     port = f':{database["PORT"]}' if database.get('PORT') else ''
-    return DB_PGSQL, f'{credentials}{database.get("HOST") or "localhost"}{port}/{name}'
+    host = str(database.get('HOST') or 'localhost')
+    if ':' in host:
+        host = f'[{host}]'
+    return DB_PGSQL, f'{credentials}{host}{port}/{name}'
 
 
 def _quoted(text: Any) -> str:
