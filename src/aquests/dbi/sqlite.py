@@ -69,12 +69,12 @@ class Backend:
             return None
         if self.readers is self.writer or writes:
             return PoolExhausted(
-                f'{who}: its turn to {"write to" if writes else "use"} {self.path} did not come until its time '
-                'was up: one does at a time, and what did, an open transaction perhaps, did not end'
+                f'{who}: its turn to {"write to" if writes else "use"} {self.path} did not come in time: one '
+                'does at a time, and what did, an open transaction perhaps, did not end'
             )
         return PoolExhausted(
-            f'{who}: all {self.readers.size} connections that read {self.path} were in use until its time was '
-            'up; a cursor has one until it is closed'
+            f'{who}: all {self.readers.size} connections that read {self.path} were in use until its time '
+            'was up; a cursor has one until it is closed'
         )
 
     async def run(self, request: Any) -> Any:
@@ -223,7 +223,7 @@ class Interface(Entry, Base):
         if not isinstance(query, str):
             raise TypeError(f'executemany takes SQL as str, not {query!r}')
         statement = Statement(query, [bound(values) for values in params], many=True)
-        return self._send(statement, statement.key)
+        return self._send(statement, object())  # it may be long, and nobody asks for it again
 
     def transaction(self) -> Transaction:
         """The turn to write, until it is closed (SPEC DB-04): what else writes waits."""

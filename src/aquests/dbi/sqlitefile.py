@@ -6,8 +6,8 @@ transaction. A file that another connection has locked is asked again until the 
 connection, and the next work opens it anew.
 
 SQLite's locks belong to a process, and it remembers the files that are open: a forked child that opened one
-of them too would hold no lock and believe that it does. So connections are closed before a fork, and who would
-open a file there that could not be closed, because something was under way, is told so.
+of them too would hold no lock and believe that it does. So connections are closed before a fork. A file that
+could not be closed, because something was under way, cannot be opened in the child: it is told so.
 
 Shared: a connection's `_job` and `_db` under its `_lock`; `_all` and what is about forks under `_guard`.
 """

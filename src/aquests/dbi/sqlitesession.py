@@ -1,11 +1,11 @@
 """An SQLite connection that is held for a transaction or a cursor (`transactions.Session`).
 
 The session occupies a connection's thread and runs there what it is told, step by step. A transaction begins
-with BEGIN IMMEDIATE, so that it can always go on and commit; a cursor reads one state of the file, and while it
-is open the WAL can grow.
+with BEGIN IMMEDIATE, so that it can always go on and commit; a cursor reads one state of the file, and while
+it is open the WAL can grow.
 
-A statement that fails leaves the others of its transaction as they are, except where SQLite rolled back all of
-it: then every step but `rollback` fails. A step that was cancelled or timed out ends the session.
+A statement that fails leaves the others of its transaction as they are, except where SQLite rolled back all
+of it: then every step but `rollback` fails. A step that was cancelled or timed out ends the session.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ class SqliteSession:
     def _check(self) -> None:
         if self._lost is not None:
             raise sqlite3.OperationalError(
-                f'the transaction was rolled back when a step failed ({self._lost}): call rollback to begin anew'
+                f'the transaction was rolled back when a step failed ({self._lost}); rollback () begins anew'
             )
 
     def _leave_cursor(self) -> None:

@@ -26,6 +26,12 @@ _BATCH = 500
 
 _SKIP = r'(?:\s|;|--[^\n]*(?:\n|\Z)|/\*(?:[^*]|\*(?!/))*\*/)*'
 _NOTHING = re.compile(_SKIP)
+#: What is a reader's, and what is not even then. No harm is done if it writes all the same, by a function
+#: that we don't know: the reader's connection refuses that.
+_READS = frozenset({'SELECT', 'VALUES', 'WITH'})
+_WRITES = re.compile(
+    r'\b(?:INSERT|UPDATE|DELETE|INTO|last_insert_rowid|changes|total_changes)\b', re.IGNORECASE
+)
 _FIRST = re.compile(rf'{_SKIP}([A-Za-z]+)')
 #: What changes a connection beyond its transaction.
 _WEARS = re.compile(rf'{_SKIP}(?:PRAGMA|ATTACH|DETACH|CREATE\s+TEMP)', re.IGNORECASE)
@@ -37,9 +43,11 @@ _ENDS = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/|(?P
 
 
 class Nature(NamedTuple):
-    """Of a statement. `quick`: for the driver's executemany. `begins`: a transaction of its own."""
+    """Of a statement. `reads`: it is a reader's. `wears`: the connection is not to be used after it. `quick`:
+    for the driver's executemany. `begins`: a transaction of its own.
+    """
 
-    look: bool
+    reads: bool
     wears: bool
     quick: bool
     begins: bool
@@ -52,7 +60,7 @@ class Statement(Request):
 
     def __init__(self, sql: str, values: Any, many: bool = False) -> None:
         self.nature = nature(sql)
-        super().__init__(self.nature.look and not many)
+        super().__init__(self.nature.reads and not many)
         self.sql, self.values, self.many = sql, values, many
 
     @property
@@ -79,7 +87,7 @@ def nature(sql: str) -> Nature:
     first = _FIRST.match(sql)
     word = first[1].upper() if first else ''
     return Nature(
-        traits(sql).look,
+        word in _READS and traits(sql).clean and not _WRITES.search(sql),
         _WEARS.match(sql) is not None,
         word in _DML and not _RETURNING.search(sql),
         word in ('BEGIN', 'SAVEPOINT'),
@@ -211,6 +219,6 @@ def _go_on(job: Job) -> None:
 
 def _left_open() -> sqlite3.ProgrammingError:
     return sqlite3.ProgrammingError(
-        'a Task is a transaction of its own and left one open, which was rolled back: use was.transaction, or '
-        'execute a list of statements'
+        'a Task is a transaction of its own and left one open, which was rolled back: use was.transaction, '
+        'or execute a list of statements'
     )

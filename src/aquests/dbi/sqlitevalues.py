@@ -8,9 +8,8 @@
     dict, list, tuple, sql.Json      JSON text
 
 Nothing is turned back: what was written as text is read as text. A column's declared type is a hint in
-SQLite, and an expression has none, so that decoding by it would depend on how a query is written. Mind that
-SQLite itself makes numbers of such texts in a column that it takes for numeric: to keep a Decimal, declare the
-column TEXT.
+SQLite, and an expression has none, so that decoding by it would depend on how a query is written. SQLite
+itself makes numbers of texts in a column that it takes for numeric: to keep a Decimal, declare it TEXT.
 """
 
 from __future__ import annotations
