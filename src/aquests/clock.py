@@ -1,30 +1,35 @@
-"""When time is up for Tasks: one thread that sleeps until the next deadline.
+"""When time is up for Tasks: a thread that sleeps until the next deadline.
 
-Shared: the heap, by whoever makes or finishes a Task, under `_lock`. The thread is woken only for a
-deadline earlier than the one it sleeps until, so that a Task that ends in time costs no switch.
+Deadlines are kept in buckets of those that come about the same time, for most are never reached: setting one
+and unsetting it is an addition to a set and a removal. So a Task may be told a little late: see `WIDTH`.
+
+Shared: a bucket's set, by single operations. Making buckets, and the thread, under `_lock`. The thread is
+woken only for a bucket earlier than the one it sleeps until.
 """
 
 from __future__ import annotations
 
 import heapq
-import itertools
 import logging
+import math
 import threading
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
 log = logging.getLogger('aquests')
 
-#: Deadlines of finished Tasks that may stay in the heap before it is cleaned, if they are more than half.
-_STALE = 1000
+#: Seconds that the deadlines of a bucket span: for those that are further away than `NEAR`, and for others.
+WIDTH = 0.05
+NEAR = 1.0
+NEAR_WIDTH = 0.005
 
 
 class Expiring(Protocol):
     def expire(self) -> None: ...
 
 
-#: [when, a number that makes it unique, the Task or None when it is finished].
-Alarm = list[Any]
+#: Those whose time is up at about the same moment; a deadline is unset by leaving it.
+Bucket = set[Expiring]
 
 
 class Clock:
@@ -33,33 +38,38 @@ class Clock:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._heap: list[Alarm] = []
-        self._numbers = itertools.count()
-        self._stale = 0
+        self._buckets: dict[float, Bucket] = {}
+        self._times: list[float] = []  # a heap of the buckets' keys
         self._until = 0.0  # what the thread sleeps until
         self._thread: threading.Thread | None = None
 
-    def set(self, when: float, task: Expiring) -> Alarm:
-        alarm: Alarm = [when, next(self._numbers), task]
-        with self._lock:
-            heapq.heappush(self._heap, alarm)
-            if self._thread is None:
-                self._start()
-            elif when < self._until:
-                self._until = when  # the next one need not wake it again
-                self._changed.notify()
-        return alarm
+    def set(self, when: float, task: Expiring) -> Bucket:
+        """Have `task` told; it is unset by being discarded from what this gives."""
+        width = WIDTH if when - time.monotonic() > NEAR else NEAR_WIDTH
+        key = math.ceil(when / width) * width
+        while True:
+            bucket = self._buckets.get(key)
+            if bucket is None:
+                bucket = self._make(key)
+            bucket.add(task)
+            if self._buckets.get(key) is bucket:
+                return bucket
+            # It was taken out at this very moment, perhaps before we were in it.
+            bucket.discard(task)
+            key = math.ceil(time.monotonic() / NEAR_WIDTH + 1) * NEAR_WIDTH
 
-    def unset(self, alarm: Alarm) -> None:
+    def _make(self, key: float) -> Bucket:
         with self._lock:
-            if alarm[2] is None:
-                return
-            alarm[2] = None
-            self._stale += 1
-            if self._stale > _STALE and self._stale * 2 > len(self._heap):
-                self._heap = [kept for kept in self._heap if kept[2] is not None]
-                heapq.heapify(self._heap)
-                self._stale = 0
+            bucket = self._buckets.get(key)
+            if bucket is None:
+                bucket = self._buckets[key] = set()
+                heapq.heappush(self._times, key)
+                if self._thread is None:
+                    self._start()
+                elif key < self._until:
+                    self._until = key  # the next one need not wake it again
+                    self._changed.notify()
+        return bucket
 
     def close(self) -> None:
         """End the thread; deadlines that are set later start another."""
@@ -79,36 +89,30 @@ class Clock:
 
     def _run(self) -> None:
         while (due := self._next()) is not None:
-            for task in due:
-                try:
-                    task.expire()
-                except Exception:
-                    log.exception('a Task could not be stopped at its deadline')
-            del due[:]
+            while due:
+                self._expire_one(due)
 
-    def _next(self) -> list[Expiring] | None:
+    def _expire_one(self, due: Bucket) -> None:
+        try:
+            due.pop().expire()
+        except KeyError:  # it was unset at this moment, and was the last
+            pass
+        except Exception:
+            log.exception('a Task could not be stopped at its deadline')
+
+    def _next(self) -> Bucket | None:
         """Wait for Tasks whose time is up; None at the end."""
         me = threading.current_thread()
         with self._lock:
             while self._thread is me:
-                due = self._take(time.monotonic())
-                if due:
-                    return due
-                self._until = self._heap[0][0] if self._heap else float('inf')
-                pause = self._until - time.monotonic()
-                self._changed.wait(min(max(pause, 0), 3600))
+                now = time.monotonic()
+                while self._times and self._times[0] <= now:
+                    bucket = self._buckets.pop(heapq.heappop(self._times))
+                    if bucket:
+                        return bucket
+                self._until = self._times[0] if self._times else float('inf')
+                self._changed.wait(min(max(self._until - now, 0), 3600))
         return None
-
-    def _take(self, now: float) -> list[Expiring]:
-        due: list[Expiring] = []
-        while self._heap and self._heap[0][0] <= now:
-            alarm = heapq.heappop(self._heap)
-            if alarm[2] is None:
-                self._stale -= 1
-            else:
-                due.append(alarm[2])
-                alarm[2] = None
-        return due
 
 
 clock = Clock()

@@ -87,7 +87,7 @@ class Tasks(Task):
     Of several failures fetch raises the first in the order given. A group is done when all its Tasks are.
     """
 
-    __slots__ = ('_members', '_over', '_pending')
+    __slots__ = ('_members', '_named', '_over', '_pending')
 
     def __init__(
         self,
@@ -97,6 +97,7 @@ class Tasks(Task):
         **named: Any,
     ) -> None:
         self._members: list[_Member] = []
+        self._named = False
         self._pending = 0
         self._over: type[TaskTimeout] | type[TaskCancelled] | None = None
         super().__init__(meta, None, None)
@@ -183,6 +184,7 @@ class Tasks(Task):
                     if member.name in names:
                         raise TypeError(f'two results of Tasks are named {member.name!r}')
                     names.add(member.name)
+            self._named = bool(names)
             self._members = [*self._members, *members]
             pending = [member.task for member in members if member.task._result is None]
             self._pending += len(pending)
@@ -208,10 +210,10 @@ class Tasks(Task):
 
     def _collect(self, method: str, timeout: float | None) -> Any:
         waited = self._await_result(timeout)
-        if not all(member.task.done() for member in self._members):
+        if self._result is None:
             waited.fetch()  # raises: the wait was too short
         members = self._members
-        if all(member.name is None for member in members):
+        if not self._named:
             return [member.value(method) for member in members]
         named = Record()
         for member in members:
@@ -255,7 +257,7 @@ def _finish(task: Task, error: type[TaskTimeout] | type[TaskCancelled]) -> None:
 
 
 def _members_of(tasks: tuple[Any, ...], named: Mapping[str, Any]) -> list[_Member]:
-    members = [_Member(task, None) for task in _flat(tasks)]
+    members = [_Member(task, None) for task in _flat(tasks)] if tasks else []
     for name, value in named.items():
         if isinstance(value, Task):
             members.append(_Member(value, name))

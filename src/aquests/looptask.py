@@ -3,7 +3,7 @@
 `LoopTask` runs its `_work ()` on the loop that `loop.get ()` gives, in a copy of the maker's context, whoever
 makes it. Finished by its deadline or by `cancel ()`, the coroutine is cancelled.
 
-Shared: `_running`, by the loop's thread only.
+Shared: `_running`, by the loop's thread only; what waits to begin, see `_Inbox`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import Context, copy_context
 from typing import Any
 
 from . import loop as loops
+from . import pools
 from .errors import TaskCancelled
 from .task import Filter, Task
 from .threads import Options, name_of
@@ -31,8 +33,8 @@ class LoopTask(Task):
         self._runs: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def _work(self) -> Any:
-        """The Task's value, or its exception; on the event loop."""
+    def _work(self) -> Awaitable[Any]:
+        """What is awaited for the Task's value, on the event loop."""
         raise NotImplementedError
 
     def _begin(self) -> None:
@@ -42,7 +44,7 @@ class LoopTask(Task):
             if asyncio._get_running_loop() is loop:
                 self._start()
             else:
-                loop.call_soon_threadsafe(self._start)
+                _inbox_of(loop).put(self)
         except RuntimeError as error:  # no thread for a loop, or the loop was closed a moment ago
             self._fail(TaskCancelled(f'{self._describe()}: the event loop has ended ({error})'))
 
@@ -51,8 +53,9 @@ class LoopTask(Task):
     def _start(self) -> None:
         context, self._context = self._context, None
         if self._result is None:
-            assert self._loop is not None
-            running = self._runs = self._loop.create_task(self._run(), context=context)
+            loop = self._loop
+            assert loop is not None
+            running = self._runs = loop.create_task(self._run(), context=context)
             _running.add(running)
 
     async def _run(self) -> None:
@@ -61,10 +64,9 @@ class LoopTask(Task):
         except asyncio.CancelledError:  # by `_stop`, by the loop's end, or by its own code
             self._fail(TaskCancelled(f'{self._describe()} was cancelled'))
         except BaseException as error:
-            # Without the frames of this function and of `_work`, which would keep the Task.
+            # Without the frame of this function, which would keep the Task.
             trace = error.__traceback__
-            inner = trace and trace.tb_next and trace.tb_next.tb_next
-            self._fail(error.with_traceback(inner))
+            self._fail(error.with_traceback(trace and trace.tb_next))
         else:
             self._succeed(value)
         finally:
@@ -84,11 +86,60 @@ class LoopTask(Task):
             self._runs.cancel()
 
 
+class _Inbox:
+    """Tasks that are to begin on a loop. However many threads put some in, the loop is woken once for all.
+
+    `_called` is true from when the loop was told to look until it begins to: whoever puts a Task in before
+    that need not tell it again, and two that tell it at the same time do no harm.
+    """
+
+    __slots__ = ('_called', '_tasks', 'loop')
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._tasks: deque[LoopTask] = deque()
+        self._called = False
+
+    def put(self, task: LoopTask) -> None:
+        self._tasks.append(task)
+        if not self._called:
+            self._called = True
+            try:
+                self.loop.call_soon_threadsafe(self._begin_all)
+            except RuntimeError:
+                self._called = False
+                raise
+
+    def _begin_all(self) -> None:
+        self._called = False
+        tasks = self._tasks
+        for _ in range(len(tasks)):  # those that come meanwhile have told the loop
+            tasks.popleft()._start()
+
+
+_inbox: _Inbox | None = None
+
+
+def _inbox_of(loop: asyncio.AbstractEventLoop) -> _Inbox:
+    """The inbox of the loop that is used now; who finds another loop's makes a new one (or both do)."""
+    global _inbox
+    inbox = _inbox
+    if inbox is None or inbox.loop is not loop:
+        inbox = _inbox = _Inbox(loop)
+    return inbox
+
+
 #: What runs now: held here, for the loop itself only has weak references.
 _running: set[asyncio.Task[None] | None] = set()
 
 
-os.register_at_fork(after_in_child=_running.clear)
+def _forked() -> None:
+    global _inbox
+    _inbox = None
+    _running.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 class Async(LoopTask):
@@ -102,19 +153,30 @@ class Async(LoopTask):
     __slots__ = ('_work_to_do',)
 
     def __init__(self, func: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any, **kargs: Any) -> None:
-        if not inspect.iscoroutinefunction(func) and not inspect.iscoroutinefunction(type(func).__call__):
+        if not _is_async(func):
             raise TypeError(
                 f'Async takes an async def function and its arguments, not {name_of(func)}: a function that '
                 'blocks belongs in a Thread'
             )
-        options = Options('Async', func, args, kargs)
-        self._work_to_do = (func, options.args, options.kwargs)
-        super().__init__(options.meta, options.filter, options.timeout)
+        if args or not kargs:
+            self._work_to_do = (func, args, kargs)
+            super().__init__(None, None, pools.sizes.timeout)
+        else:
+            options = Options('Async', func, args, kargs)
+            self._work_to_do = (func, options.args, options.kwargs)
+            super().__init__(options.meta, options.filter, options.timeout)
         self._begin()
 
-    async def _work(self) -> Any:
+    def _work(self) -> Awaitable[Any]:
         func, args, kwargs = self._work_to_do
-        return await func(*args, **kwargs)
+        return func(*args, **kwargs)
 
     def _describe(self) -> str:
         return f'Async {name_of(self._work_to_do[0])}'
+
+
+def _is_async(func: Any) -> bool:
+    code = getattr(func, '__code__', None)
+    if code is not None and code.co_flags & inspect.CO_COROUTINE:
+        return True
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(type(func).__call__)

@@ -84,7 +84,7 @@ class Task:
         self._callbacks: list[Callback] | None = None
         self._lock = threading.Lock()
         self._scope: Scope | None = None  # while it is not done
-        self._alarm: clocks.Alarm | None = None
+        self._alarm: clocks.Bucket | None = None
         self._deadline: float | None = None
         if timeout is not None:
             self._deadline = time.monotonic() + timeout
@@ -240,7 +240,7 @@ class Task:
             self._scope = None
             callbacks, self._callbacks = self._callbacks, None
         if self._alarm is not None:
-            clocks.clock.unset(self._alarm)
+            self._alarm.discard(self)
             self._alarm = None
         if callbacks is not None:
             for callback in callbacks:

@@ -570,6 +570,11 @@ def on_thread(was: Was, function: Callable[[], Any]) -> None:
     was.exchange.on_service_thread(partial(Context().run, _in_request, was, function))
 
 
+def here(was: Was, function: Callable[[], Any]) -> None:
+    """Run `function` on this thread, as this request's code: it must not block."""
+    Context().run(_in_request, was, function)
+
+
 def _in_request(was: Was, function: Callable[[], Any]) -> None:
     current.set(was)
     function()

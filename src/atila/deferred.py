@@ -26,6 +26,7 @@ from . import clients, contents, limits
 from .errors import fail
 
 if TYPE_CHECKING:
+    from .response import Response
     from .was import Was
 
 Done = Callable[['Was', Any], None]
@@ -145,8 +146,19 @@ class Map(Deferred):
 
     def make(self, was: Was) -> Any:
         assert self.waits_for is not None
-        values = dict(self.waits_for.fetch())
-        response = was.response
+        values = self.waits_for.fetch()
+        if not isinstance(values, dict):  # there are no names
+            values = {}
+        if self._options:
+            self._set_headers(was.response, values)
+        if self._template is None:
+            return contents.API(values)
+        was.response.add_header('Vary', 'Accept')
+        if accepts(was.exchange.header(b'accept'), b'application/json'):
+            return contents.API(values)
+        return was.app.templates.render(was, self._template, values)
+
+    def _set_headers(self, response: Response, values: dict[str, Any]) -> None:
         etag, mtime, max_age = (self._options.get(name) for name in ('etag', 'mtime', 'maxage'))
         if etag is not None:
             response.set_etag(_found(values, etag))
@@ -154,12 +166,6 @@ class Map(Deferred):
             response.set_mtime(_found(values, mtime) if isinstance(mtime, str) else mtime)
         if max_age:
             response.set_max_age(max_age)
-        if self._template is None or accepts(was.exchange.header(b'accept'), b'application/json'):
-            if self._template is not None:
-                response.add_header('Vary', 'Accept')
-            return contents.API(values)
-        response.add_header('Vary', 'Accept')
-        return was.app.templates.render(was, self._template, values)
 
 
 def _found(values: Any, path: str) -> Any:

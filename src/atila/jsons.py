@@ -17,7 +17,11 @@ from typing import Any
 
 import msgspec
 
+from aquests import Record
+
 _SCALARS = frozenset((str, int, float, bool, type(None)))
+#: Whose items are looked through; rows of databases are Records.
+_DICTS: frozenset[type] = frozenset((dict, Record))
 
 
 def _utc(value: datetime.datetime) -> datetime.datetime:
@@ -55,7 +59,7 @@ def encoder(name: Any = 'utcoffset', pretty: bool = False) -> Callable[[Any], by
     date, write = _DATES[name], msgspec.json.Encoder().encode
 
     def encode(value: Any) -> bytes:
-        if type(value) is dict:  # most are flat: looked through here, in one frame
+        if type(value) in _DICTS:  # most are flat: looked through here, in one frame
             for key, item in value.items():
                 if type(item) not in _SCALARS or type(key) is not str:
                     break
@@ -73,7 +77,7 @@ def _is_plain(value: Any) -> bool:
     kind = type(value)
     if kind in _SCALARS:
         return True
-    if kind is dict:
+    if kind in _DICTS:
         for key, item in value.items():
             if type(key) is not str or (type(item) not in _SCALARS and not _is_plain(item)):
                 return False

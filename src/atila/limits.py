@@ -36,11 +36,11 @@ class Limit:
 
     @contextmanager
     def armed(self) -> Iterator[None]:
-        alarm = clock.clock.set(self._when, self)
+        bucket = clock.clock.set(self._when, self)
         try:
             yield
         finally:
-            clock.clock.unset(alarm)
+            bucket.discard(self)
 
     def expire(self) -> None:
         """Called by the clock, on its thread."""

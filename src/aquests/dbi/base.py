@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextvars import copy_context
 from typing import Any, Self
 
@@ -85,10 +85,10 @@ class Query(LoopTask):
             self.add_done_callback(_in_context(options.callback))
         self._begin()
 
-    async def _work(self) -> Any:
+    def _work(self) -> Awaitable[Any]:
         if self._seat is None:
-            return await self._cluster.run(self._request)
-        return await self._cluster.run_on(self._seat, self._request)
+            return self._cluster.run(self._request)
+        return self._cluster.run_on(self._seat, self._request)
 
     # -- waiting --------------------------------------------------------------------------------------
 

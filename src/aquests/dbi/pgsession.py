@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from ..cluster import Cluster, Seat
@@ -24,8 +24,8 @@ class Step(LoopTask):
         super().__init__(options.meta, options.filter, options.timeout)
         self._begin()
 
-    async def _work(self) -> Any:
-        return await self._do()
+    def _work(self) -> Awaitable[Any]:
+        return self._do()
 
     def _fail(self, error: BaseException) -> bool:
         return self._settle(failure_of(error))

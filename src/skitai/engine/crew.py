@@ -8,6 +8,10 @@ A service that blocks (a query, a sleep) keeps its thread. A watch notices, with
 no awake thread is left that isn't blocked, and wakes one more; when threads have been idle for a while,
 one less stays awake. So work never waits for a blocked thread longer than a tick or two of the watch.
 
+From outside, a thread that waits for the interpreter lock looks like one that is blocked. One more would only
+join the queue for the lock then. The watch needs it too: when it gets it late, others do, and what counts as
+blocked must have lasted longer.
+
 Shared: `awake`, `wanted` and the sleepers change under `_lock`; a thread's own record is written by that
 thread and only read by the watch. The watch runs on a thread of its own, while there is work.
 """
@@ -24,6 +28,8 @@ AT_EASE = 1
 #: The watch looks so often (seconds); a thread that long in one piece of work counts as blocked.
 TICK = 0.004
 BLOCKED_AFTER = 0.002
+#: So many times as long as the watch has just waited for the interpreter lock is no sign of being blocked.
+PATIENCE = 5
 #: After so many ticks in a row with more than one thread to spare, one less stays awake.
 CALM_TICKS = 50
 #: After so many ticks without work the watch sleeps.
@@ -127,15 +133,17 @@ class Crew:
                 idle = 0
                 self._work.clear()
                 self.off_guard = True
-                if not self._look()[1]:  # whoever began before that line did not call
+                if not self._look(0.0)[1]:  # whoever began before that line did not call
                     self._work.wait()
                 self.off_guard = False
+            before = monotonic()
             sleep(TICK)
+            lag = monotonic() - before - TICK
             with self._lock:
                 while self._left:
                     self._left.pop()
                     self.awake -= 1
-            blocked, busy = self._look()
+            blocked, busy = self._look(lag)
             idle = 0 if busy else idle + 1
             spare = self.awake - blocked
             if spare < 1:
@@ -150,9 +158,9 @@ class Crew:
             else:
                 calm = 0
 
-    def _look(self) -> tuple[int, bool]:
-        """How many threads are blocked, and whether any has work."""
-        late = monotonic() - BLOCKED_AFTER
+    def _look(self, lag: float) -> tuple[int, bool]:
+        """How many threads are blocked, and whether any has work. `lag`: how late the watch is, in seconds."""
+        late = monotonic() - BLOCKED_AFTER - PATIENCE * lag
         blocked, busy = 0, False
         for member in list(self._members):
             since = member.since

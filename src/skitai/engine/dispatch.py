@@ -7,7 +7,8 @@ block, the engine's own threads (a few more than `threads`) stay free to complet
 
 Shared: `_free` and `_waiting` are touched by every thread; each step is one list or deque operation,
 atomic under the interpreter lock, and the order of the steps (queue, then look for a free place; give
-the place back, then look at the queue) leaves no job behind.
+the place back, then look at the queue) leaves no job behind. What comes from a thread that must not block is
+done by threads of the dispatcher's own (`_hand`), made when they are needed; their numbers are under `_lock`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 log = logging.getLogger('skitai.engine')
@@ -40,8 +41,10 @@ class Dispatcher:
         self.queue = queue
         self._free: list[None] = [None] * threads
         self._waiting: deque[tuple[Job, Any]] = deque()
-        self._executor: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()  # guards the executor's making and closing
+        self._lock = threading.Lock()
+        self._calls: SimpleQueue[bool] = SimpleQueue()  # wakes a hand; False ends it
+        self._hands = self._resting = 0
+        self._closed = False
 
     @property
     def waiting(self) -> int:
@@ -84,10 +87,7 @@ class Dispatcher:
         """Run `job (argument)` on a service thread; called on a thread that must not block (the loop)."""
         self._waiting.append((job, argument))
         if self._free:
-            with self._lock:
-                if self._executor is None:
-                    self._executor = ThreadPoolExecutor(self.threads, 'service')
-                self._executor.submit(self._take_waiting)
+            self._call_hand()
 
     def offer(self, job: Job, argument: Any) -> bool:
         """Like `admit` on a thread that must not block (the loop): another one runs the job."""
@@ -99,8 +99,35 @@ class Dispatcher:
     def close(self) -> None:
         """Let no more work begin on the dispatcher's own threads; running jobs are not waited for."""
         with self._lock:
-            if self._executor is not None:
-                self._executor.shutdown(wait=False, cancel_futures=True)
+            self._closed = True
+            for _ in range(self._hands):
+                self._calls.put(False)
+
+    def _call_hand(self) -> None:
+        """Wake one of our own threads, or make one; if all work, each looks at the queue before it rests."""
+        with self._lock:
+            if self._closed:
+                return
+            if self._resting:
+                self._resting -= 1
+                self._calls.put(True)
+            elif self._hands < self.threads:
+                self._hands += 1
+                name = f'service_{self._hands}'
+                threading.Thread(target=self._hand, name=name, daemon=True).start()
+
+    def _hand(self) -> None:
+        while True:
+            self._take_waiting()
+            with self._lock:
+                self._resting += 1
+            if self._waiting and self._free:  # queued while we were not resting yet
+                with self._lock:
+                    if self._resting:
+                        self._resting -= 1
+                        continue
+            if not self._calls.get():
+                return
 
     def _take_waiting(self) -> None:
         """Run waiting jobs here as long as there are both a free place and a job."""

@@ -1,0 +1,59 @@
+"""Clients that wait for a deferred content: only of those that wait long it is asked whether they are there.
+
+Watching a client costs about as much as a small answer, and most are answered within milliseconds. Shared:
+the deque, by single operations; see `_Soon`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+from aquests import clock
+from skitai.exchange import Exchange
+
+#: Seconds that a client waits before it is watched.
+PATIENCE = 0.05
+
+
+class _Soon:
+    """Exchanges whose clients are to be watched when they have waited, in the order in which they came.
+
+    The clock rings for the first one; `_set` is true while it is to ring. Who finds it false sets it, under
+    `_lock`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[float, Exchange]] = deque()
+        self._set = False
+
+    def add(self, exchange: Exchange) -> None:
+        when = time.monotonic() + PATIENCE
+        self._waiting.append((when, exchange))
+        if not self._set:
+            self._ring(when)
+
+    def _ring(self, when: float) -> None:
+        with self._lock:
+            if not self._set:
+                self._set = True
+                clock.clock.set(when, self)
+
+    def expire(self) -> None:
+        """Called by the clock, on its thread."""
+        self._set = False
+        now = time.monotonic()
+        try:
+            while self._waiting[0][0] <= now:
+                exchange = self._waiting.popleft()[1]
+                if not exchange.answered:
+                    exchange.notice_client()
+            self._ring(self._waiting[0][0])
+        except IndexError:  # there are no more
+            pass
+
+
+#: Called with an exchange: watch its client if it still waits in a moment.
+notice_soon = _Soon().add
