@@ -1,19 +1,21 @@
 """The members of an alias: who gets a request, what happens when one is down (SPEC chapter 26, LB).
 
-A member that cannot be reached, or goes away in the middle, is dead for a minute, after ten failures in a row
-for ten; when all are dead all are tried. What was not sent goes on to another member, what was sent only if
-doing it twice is doing it once (`Request.idempotent`); what timed out doesn't.
+A member that cannot be reached, or goes away in the middle, is dead for a minute. When it was found so ten
+times in a row it is dead for ten; what else fails on it while it is dead is the same death. When all are dead
+all are tried. What was not sent goes on to another member, what was sent only if doing it twice is doing it
+once (`Request.idempotent`); what timed out doesn't.
 
-Shared: the seats' counts and times, by the loop's thread and those that serve SQLite, under the cluster's
-`_lock`.
+Shared: a seat's turn, failures and times, by whoever picks one, under the cluster's `_lock`; its `active` by
+the loop's thread only.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, Protocol
 
 from .aliases import Alias, Member
@@ -72,7 +74,7 @@ class Cluster:
     def pick(self, tried: Collection[Seat] = ()) -> Seat:
         """The next in turn: alive, with a connection to spare, in proportion to the weights (SPEC LB-02).
 
-        Take it with `with seat_in_use`; `tried` are left out while there are others.
+        `tried` are left out while there are others. Who takes it counts in its `active`, as `run_on` does.
         """
         if len(self.seats) == 1:
             return self.seats[0]
@@ -92,11 +94,13 @@ class Cluster:
     def failed(self, seat: Seat) -> None:
         """A connection could not be made, or broke."""
         with self._lock:
+            now = time.monotonic()
+            if seat.dead_until > now:
+                return
             seat.failures += 1
             pause = DEAD_AFTER_MANY if seat.failures >= MANY else DEAD
-            alone = len(self.seats) == 1
-            seat.dead_until = time.monotonic() + pause
-        if not alone:
+            seat.dead_until = now + pause
+        if len(self.seats) > 1:
             log.warning('%s: %s is left alone for %g s', self.alias.name, seat.member.address, pause)
 
     def worked(self, seat: Seat) -> None:
@@ -137,8 +141,7 @@ class Cluster:
         return tries < max(len(self.seats), 2) and (request.idempotent or not error.sent)
 
     async def close(self, timeout: float) -> None:
-        for seat in self.seats:
-            await seat.backend.close(timeout)
+        await all_closed((seat.backend.close(timeout) for seat in self.seats), timeout)
 
 
 class Clusters:
@@ -168,10 +171,22 @@ class Clusters:
         with self._lock:
             clusters = list(self._made.values())
             self._made = {}
-        for cluster in clusters:
-            await cluster.close(timeout)
+        await all_closed((cluster.close(timeout) for cluster in clusters), timeout)
 
     def forget(self) -> None:
         """In a forked child: the connections are the parent's."""
         self._lock = threading.Lock()
         self._made = {}
+
+
+async def all_closed(closing: Iterable[Awaitable[object]], timeout: float) -> None:
+    """Close side by side, within `timeout` seconds; what fails is logged, and keeps none from its end."""
+    try:
+        async with asyncio.timeout(timeout + 0.5):  # they have their own, too
+            ended = await asyncio.gather(*closing, return_exceptions=True)
+    except TimeoutError:
+        log.warning('connections were not closed within %g s', timeout)
+        return
+    for error in ended:
+        if isinstance(error, BaseException):
+            log.error('connections could not be closed', exc_info=error)
