@@ -500,6 +500,27 @@ def test_writers_in_threads_and_processes(db: Any, tmp_path: Path) -> None:
     assert names(db) == [str(2 * 2 * 150 + 4 * 50)]
 
 
+def test_a_process_that_is_killed_in_a_transaction(db: Any, tmp_path: Path) -> None:
+    other = in_python(
+        """
+        import time
+        tx = db.transaction ()
+        tx.execute ("INSERT INTO t (name) VALUES ('lost')")
+        print ('begun', flush = True)
+        time.sleep (60)
+        """,
+        str(tmp_path / 'my.db'),
+    )
+    with other:
+        assert other.stdout
+        assert other.stdout.readline() == 'begun\n'
+        task = db.execute("INSERT INTO t (name) VALUES ('kept')")
+        wait_for(lambda: task.hindrance == 'locked', 'it waits for the lock')
+        other.kill()
+    task.commit()
+    assert names(db) == ['kept']
+
+
 # -- files ------------------------------------------------------------------------------------------------
 
 
