@@ -21,11 +21,12 @@ from aquests import Process, errors
 
 
 def alive(pid: int) -> bool:
+    """Whether any of its threads is: the first one may end before those that hold its files open."""
     try:
-        text = Path(f'/proc/{pid}/stat').read_text()
+        threads = [path.read_text() for path in Path(f'/proc/{pid}/task').glob('*/stat')]
     except OSError:
-        return False
-    return text.rpartition(')')[2].split()[0] not in 'ZX'
+        return Path(f'/proc/{pid}').exists() and alive(pid)
+    return any(text.rpartition(')')[2].split()[0] not in 'ZX' for text in threads)
 
 
 def numbers(path: Path) -> list[int]:
