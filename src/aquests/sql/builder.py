@@ -7,7 +7,6 @@ that is put into another is taken as it is then.
 from __future__ import annotations
 
 import copy
-from abc import abstractmethod
 from typing import Any, Protocol, Self
 
 from ..task import Task
@@ -153,9 +152,9 @@ class Builder(Expression):
 
     # -- for the kinds ----------------------------------------------------------------------------------
 
-    @abstractmethod
     def _statement(self, out: Rendering) -> list[str]:
         """The clauses, in their order, without WITH."""
+        raise NotImplementedError
 
     def _is_void(self) -> bool:
         """Nothing needs to be executed: there can be no result."""

@@ -60,34 +60,33 @@ class SQLite(Dialect):
         return None
 
     def json_text(self, base: str, keys: Keys, out: Rendering) -> str:
-        return f'json_extract ({base}, {_path(keys, out)})'
+        path = _path(keys)
+        plain = all(PLAIN_KEY.fullmatch(key) for key in keys)
+        return f'json_extract ({base}, {quoted_text(path) if plain else out.value(path)})'
 
     def json_value(self, base: str, keys: Keys, values: Sequence[Any], out: Rendering) -> str:
         return self.json_text(base, keys, out)
 
     def has_key(self, base: str, keys: Keys, wanted: Sequence[str], out: Rendering) -> str:
-        terms = [f'json_type ({base}, {_path(keys, out, key)}) IS NOT NULL' for key in wanted]
+        path = _path(keys)
+        terms = [f'json_type ({base}, {out.value(path + _step(key))}) IS NOT NULL' for key in wanted]
         return terms[0] if len(terms) == 1 else f'({" OR ".join(terms)})'
 
 
 SQLITE = SQLite()
 
 
-def _path(keys: Keys, out: Rendering, last: str | None = None) -> str:
-    """The path to `keys`, and to the key `last` in it. A number is an index, except as `last`."""
+def _path(keys: Keys) -> str:
     path = '$'
     for key in keys:
         # An index that is too long for it SQLite takes modulo 2 ** 32.
         index = key.isascii() and key.isdigit() and len(key) < 10
-        path += f'[{key}]' if index else f'."{_checked(key)}"'
-    if last is not None:
-        path += f'."{_checked(last)}"'
-    plain = all(PLAIN_KEY.fullmatch(key) for key in (*keys, *(() if last is None else (last,))))
-    return quoted_text(path) if plain else out.value(path)
+        path += f'[{key}]' if index else _step(key)
+    return path
 
 
-def _checked(key: str) -> str:
+def _step(key: str) -> str:
     # A path has no way to write these, and ends at a NUL.
     if '"' in key or '\\' in key or '\0' in key:
         raise ValueError(f'SQLite cannot look for a key like {key!r} in JSON')
-    return key
+    return f'."{key}"'

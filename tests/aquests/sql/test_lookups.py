@@ -116,10 +116,9 @@ LITE: list[tuple[str, Any, str, list[Any]]] = [
     ("d___k'", 1, 'json_extract (d, ?) = ?', ['$."k\'"', 1]),
     ("d___k'__all", [1, 2], '(json_extract (d, ?) = ? AND json_extract (d, ?) = ?)',
      ['$."k\'"', 1, '$."k\'"', 2]),
-    ('d__haskey', 'k', "json_type (d, '$.\"k\"') IS NOT NULL", []),
+    ('d__haskey', 'k', 'json_type (d, ?) IS NOT NULL', ['$."k"']),
     ('d___l__haskeyin', ['0', "'"],
-     "(json_type (d, '$.\"l\".\"0\"') IS NOT NULL OR json_type (d, ?) IS NOT NULL)",
-     ['$."l"."\'"']),
+     '(json_type (d, ?) IS NOT NULL OR json_type (d, ?) IS NOT NULL)', ['$."l"."0"', '$."l"."\'"']),
 ]  # fmt: skip
 
 
