@@ -112,12 +112,22 @@ def forget() -> None:
 
 
 async def _end_tasks(timeout: float) -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks, timeout=timeout)
+    """Cancel what runs, and wait for it and for what it begins on its way out (connections that are put in
+    order or closed).
+    """
     loop = asyncio.get_running_loop()
+    await asyncio.sleep(0)  # what was made this moment begins, or it would not learn of its end
+    cancelled: set[asyncio.Task[Any]] = set()
+    deadline = loop.time() + timeout
+    while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+        late = loop.time() >= deadline
+        if late or not cancelled:
+            for task in tasks - cancelled:
+                task.cancel()
+            cancelled |= tasks
+        done, _ = await asyncio.wait(tasks, timeout=0.1 if late else deadline - loop.time())
+        if late and not done:
+            break
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout):
             await loop.shutdown_asyncgens()

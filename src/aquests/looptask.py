@@ -64,9 +64,10 @@ class LoopTask(Task):
         except asyncio.CancelledError:  # by `_stop`, by the loop's end, or by its own code
             self._fail(TaskCancelled(f'{self._describe()} was cancelled'))
         except BaseException as error:
-            # Without the frame of this function, which would keep the Task.
+            # Without the frame of this function, which would keep the Task, and be kept by this name.
             trace = error.__traceback__
-            self._fail(error.with_traceback(trace and trace.tb_next))
+            trace = trace and trace.tb_next
+            self._fail(error.with_traceback(trace))
         else:
             self._succeed(value)
         finally:
@@ -82,8 +83,12 @@ class LoopTask(Task):
                 pass
 
     def _cancel(self) -> None:
-        if self._runs is not None:
-            self._runs.cancel()
+        running = self._runs
+        if running is not None:
+            if inspect.getcoroutinestate(running.get_coro()) == inspect.CORO_CREATED:  # `_run` never will
+                self._runs = None
+                _running.discard(running)
+            running.cancel()
 
 
 class _Inbox:
