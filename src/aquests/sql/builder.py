@@ -71,6 +71,8 @@ class Builder(Expression):
             statement = _Text(statement, self._database)
         if not isinstance(statement, Builder):
             raise TypeError(f'append takes a statement, not {short(statement)}')
+        if statement._in_transaction:
+            raise ValueError('append: tran () is said of the whole, not of a part')
         statement = statement.clone()
         self._appended.append(statement)
         self._appended.extend(statement._appended)

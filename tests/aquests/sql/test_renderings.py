@@ -381,6 +381,8 @@ def test_statements_of_several() -> None:
     assert query.tran().is_transaction
     with pytest.raises(ValueError, match='statements'):
         query.compile()
+    with pytest.raises(ValueError, match='of the whole'):
+        db.select('t').append(db.select('u').tran())
     with pytest.raises(ValueError, match='part of another'):
         db.select('t').filter(a__in=db.select('t').tran())
 
