@@ -10,12 +10,15 @@ than the update. What is taken out is a copy: whoever gets it may change it.
 from __future__ import annotations
 
 import copy
+import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 from .records import Record
+
+log = logging.getLogger('aquests')
 
 #: Results kept at most; a fifth goes when there are more (SPEC CA-07).
 MAX = 100
@@ -50,8 +53,13 @@ class Cache:
         return _copied(kept.value)
 
     def put(self, key: Key, value: Any, since: float, seconds: float) -> None:
-        """Keep a copy of `value` for so many seconds."""
-        kept = Kept(_copied(value), since, time.time() + seconds)
+        """Keep a copy of `value` for so many seconds; one that cannot be copied is not kept."""
+        try:
+            copied = _copied(value)
+        except Exception as error:
+            log.warning('a result cannot be kept: %s', error)
+            return
+        kept = Kept(copied, since, time.time() + seconds)
         with self._lock:
             known = self._kept.pop(key, None)
             if known is not None and known.since > since:

@@ -85,7 +85,8 @@ class LoopTask(Task):
     def _cancel(self) -> None:
         running = self._runs
         if running is not None:
-            if inspect.getcoroutinestate(running.get_coro()) == inspect.CORO_CREATED:  # `_run` never will
+            coroutine: Any = running.get_coro()
+            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:  # it never begins
                 self._runs = None
                 _running.discard(running)
             running.cancel()

@@ -7,6 +7,7 @@ What they are is in `aquests.dbi`; here they become a request's: what was begun 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aquests import Task, cache, dbi
@@ -54,14 +55,7 @@ class Database:
 
         NameError for an alias that nobody registered, ImportError where its driver isn't installed.
         """
-        options = dbi.Options(
-            meta=meta,
-            filter=filter,
-            timeout=timeout,
-            use_cache=use_cache,
-            cache=cache,
-            callback=callback,
-        )
+        options = dbi.Options(meta, filter, timeout, use_cache, cache, callback)
         return self._interface(alias, options, _names(rm_cache), transaction, cursor)
 
     lb = __call__
@@ -82,13 +76,17 @@ class Database:
         was = self._was
         own: Callable[[Task], object] = was._own
         if updated:
-            own = _updating(was, updated)
+            options, own = _updating(was, options, updated)
         found = dbi.database(name, options, own, was.app.aliases)
         if self._kind is not None and found.alias.type != self._kind:
             raise TypeError(f'alias {name} is of type {found.alias.type!r}, not {self._kind!r}')
-        if transaction:
-            return found.transaction()
-        return found.cursor() if cursor else found
+        if not transaction and not cursor:
+            return found
+        wanted = 'transaction' if transaction else 'cursor'
+        make = getattr(found, wanted, None)
+        if make is None:
+            raise TypeError(f'alias {name} is of type {found.alias.type!r}, which has no {wanted}s')
+        return make()
 
 
 class DatabaseMembers:
@@ -135,14 +133,18 @@ def _names(given: str | Sequence[str] | None) -> Sequence[str]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _updating(was: Was, names: Sequence[str]) -> Callable[[Task], object]:
-    """For an interface whose Tasks update `names` (SPEC CA-03).
+def _updating(
+    was: Was, options: dbi.Options, names: Sequence[str]
+) -> tuple[dbi.Options, Callable[[Task], object]]:
+    """For an interface whose Tasks update `names` (SPEC CA-03): nothing of theirs is kept.
 
-    They are stamped now, with the event, and once more when a Task is done: what was read meanwhile may be
-    from before the update.
+    The names are stamped now, with the event, and once more when a Task is done: what was read meanwhile may
+    be from before the update.
     """
+    for name in names:
+        was.setlu(name)
 
-    def stamp(task: Task) -> None:
+    def stamp(task: Task | None = None) -> None:
         for name in names:
             shared.stamp(name)
 
@@ -150,6 +152,4 @@ def _updating(was: Was, names: Sequence[str]) -> Callable[[Task], object]:
         was._own(task)
         task.add_done_callback(stamp)
 
-    for name in names:
-        was.setlu(name)
-    return own
+    return replace(options, use_cache=None, cache=None, when_done=stamp), own

@@ -61,7 +61,8 @@ def database(
     """The interface of an alias. `own (task)`: told of each Task it makes. UnknownAlias, ImportError."""
     alias = register.find(name)
     kind = kind_of(alias)
-    return kind.Interface(alias, clusters.of(alias, kind.connect), options, own)
+    interface: Interface = kind.Interface(alias, clusters.of(alias, kind.connect), options, own)
+    return interface
 
 
 def kind_of(alias: Alias) -> Any:

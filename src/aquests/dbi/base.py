@@ -7,6 +7,7 @@ alias's cluster; a backend, one for each member, carries it out.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextvars import copy_context
@@ -21,8 +22,7 @@ from ..looptask import LoopTask
 from ..result import CODE_NETERR, STA_NETERR, STA_NORMAL, Result, failure
 from ..task import TIMEOUT, Callback, Filter, Mask, Task
 
-#: A filter as a Task has it: (value, None) or (None, exception).
-Filtered = Callable[[Any], tuple[Any, BaseException | None]]
+log = logging.getLogger('aquests')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class Options:
 
     `meta`, `filter`, `timeout`: the Task's. `use_cache`: see `cache.UseCache`. `cache`: seconds that results
     are kept. `callback`: `f (task)`, called when the Task is done, on whatever thread; it must not block.
-    `everywhere`: each member carries it out (SPEC LB-04).
+    `everywhere`: each member carries it out (SPEC LB-04). `when_done`: called when the work has ended,
+    however it did, before anybody learns of it; on whatever thread, it must not block.
     """
 
     meta: Mapping[str, Any] | None = None
@@ -41,6 +42,7 @@ class Options:
     cache: float | None = None
     callback: Callback | None = None
     everywhere: bool = False
+    when_done: Callable[[], object] | None = None
 
 
 class Request:
@@ -56,10 +58,45 @@ class Request:
         self.waiting = False
 
 
+class Answer(Result):
+    """What a database answered: it can be kept for a while (SPEC TK-18)."""
+
+    __slots__ = ('_key', '_since')
+
+    def __init__(
+        self,
+        data: Any,
+        error: BaseException | None = None,
+        status_code: int = 200,
+        reason: str = 'OK',
+        key: Hashable = None,
+        since: float = 0.0,
+    ) -> None:
+        """`key`: under which it can be kept, None if not at all; `since`: when it was asked for."""
+        super().__init__(data, error, STA_NORMAL, status_code, reason)
+        self._key, self._since = key, since
+
+    def one(self, *args: Any, **kargs: Any) -> Any:
+        """As fetch, but the only element; what violates a unique key is a 409 here (SPEC TK-05)."""
+        if self.error is not None and is_duplicate(self.error):
+            self.error.http_status = 409  # type: ignore[attr-defined]
+        return super().one()
+
+    def cache(self, secs: float = caches.SECONDS, cache_if: Sequence[int] = (200,)) -> Result:
+        """Keep it for so many seconds if its status code is among `cache_if` (SPEC CA-07); itself.
+
+        Nothing happens where there is a filter, for what is kept is unfiltered: there
+        `was.db (..., cache = 60)` keeps it.
+        """
+        if secs and self._key is not None and self.error is None and self.status_code in cache_if:
+            caches.cache.put(self._key, self.data, self._since, secs)
+        return self
+
+
 class Query(LoopTask):
     """A request to a database, under way."""
 
-    __slots__ = ('_cluster', '_key', '_request', '_seat', '_since')
+    __slots__ = ('_cluster', '_keep', '_key', '_request', '_seat', '_since', '_when_done')
 
     def __init__(
         self,
@@ -76,11 +113,11 @@ class Query(LoopTask):
         self._cluster = cluster
         self._request = request
         self._key = key
+        self._keep = keep
         self._seat = seat
         self._since = time.time()
+        self._when_done = options.when_done
         super().__init__(options.meta, options.filter, options.timeout)
-        if keep:
-            self._filter = self._keeping(keep, self._filter)
         if options.callback is not None:
             self.add_done_callback(_in_context(options.callback))
         self._begin()
@@ -103,11 +140,7 @@ class Query(LoopTask):
     def one(
         self, cache: float | None = None, cache_if: Sequence[int] = (200,), timeout: float | None = None
     ) -> Any:
-        """As fetch, but the only element; what violates a unique key is a 409 here (SPEC TK-05)."""
-        result = self._await_result(timeout)
-        if result.error is not None and is_duplicate(result.error):
-            result.error.http_status = 409  # type: ignore[attr-defined]
-        one = result.one()
+        one = super().one(timeout=timeout)
         if cache:
             self.cache(cache, cache_if)
         return one
@@ -121,35 +154,34 @@ class Query(LoopTask):
         return result
 
     def cache(self, secs: float = caches.SECONDS, cache_if: Sequence[int] = (200,)) -> Task:
-        """Keep the result for so many seconds if its status code is among `cache_if` (SPEC CA-07).
-
-        Nothing happens where there is a filter, for what is kept is unfiltered: there
-        `was.db (..., cache = 60)` keeps it.
-        """
-        result = self._result
-        if (
-            self._filter is None
-            and result is not None
-            and result.error is None
-            and result.status_code in cache_if
-        ):
-            caches.cache.put(self._key, result.data, self._since, secs)
+        """See `Answer.cache`; nothing happens while there is no result."""
+        if self._result is not None:
+            self._result.cache(secs, cache_if)
         return self
 
     # -- inside ---------------------------------------------------------------------------------------
 
-    def _keeping(self, seconds: float, filter: Filtered | None) -> Filtered:
-        """What keeps a value, unfiltered, and then filters it."""
-        key, since = self._key, self._since
-
-        def keep(value: Any) -> tuple[Any, BaseException | None]:
-            caches.cache.put(key, value, since, seconds)
-            return (value, None) if filter is None else filter(value)
-
-        return keep
+    def _succeed(self, value: Any) -> bool:
+        if self._when_done is not None:
+            self._call_when_done(self._when_done)
+        if self._result is not None:
+            return False
+        if self._keep:
+            caches.cache.put(self._key, value, self._since, self._keep)
+        if self._filter is not None:
+            return super()._succeed(value)
+        return self._settle(Answer(value, key=self._key, since=self._since))
 
     def _fail(self, error: BaseException) -> bool:
+        if self._when_done is not None:
+            self._call_when_done(self._when_done)
         return self._settle(failure_of(error))
+
+    def _call_when_done(self, function: Callable[[], object]) -> None:
+        try:
+            function()
+        except Exception:
+            log.exception('what was to be done after %s failed', self._describe())
 
     def _too_late(self) -> TaskTimeout:
         if not self._request.waiting:
@@ -175,7 +207,7 @@ def failure_of(error: BaseException) -> Result:
             error.http_status = 502  # type: ignore[attr-defined]
         except AttributeError:  # an exception without a dict is answered with 500
             pass
-    return Result(None, error, STA_NORMAL, 500, 'Database Error')
+    return Answer(None, error, 500, 'Database Error')
 
 
 def is_duplicate(error: BaseException) -> bool:
@@ -220,12 +252,20 @@ class Interface:
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {self.alias.name}>'
 
+    def transaction(self) -> Any:
+        """One connection, whose statements hold together; TypeError where there is no such thing."""
+        raise TypeError(f'alias {self.alias.name} is of type {self.alias.type!r}: it has no transactions')
+
+    def cursor(self) -> Any:
+        """Rows as they are needed; TypeError where there is no such thing."""
+        raise TypeError(f'alias {self.alias.name} is of type {self.alias.type!r}: it has no cursors')
+
     def _send(self, request: Request, what: Hashable) -> Task:
         """The Task of `request`; a finished one where its result is kept. `what`: the request as a key."""
         options = self._options
         if options.everywhere:
             return self._send_to_all(request, what)
-        key = (self.alias.name, what)
+        key = (self.alias, what)
         if options.use_cache is not None:
             try:
                 return _kept(caches.cache.get(key, caches.not_before(options.use_cache)), options)
@@ -244,7 +284,7 @@ class Interface:
         own = dataclasses.replace(self._options, callback=None, meta=None)
         tasks = Tasks(
             *(
-                self.query(self._cluster, request, own, (self.alias.name, seat.member, what), seat=seat)
+                self.query(self._cluster, request, own, (self.alias, seat.member, what), seat=seat)
                 for seat in self._cluster.seats
             ),
             timeout=self._options.timeout,
@@ -259,9 +299,13 @@ class Interface:
 
 def _kept(value: Any, options: Options) -> Task:
     """A finished Task with a kept value."""
+    error = None
     if options.filter is not None:
-        value = options.filter(value)
-    task = Mask(value, meta=options.meta)
+        try:
+            value = options.filter(value)
+        except Exception as raised:
+            value, error = None, raised
+    task = Mask(value, error, meta=options.meta)
     if options.callback is not None:
         task.add_done_callback(options.callback)
     return task

@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 import msgspec
 
 from ..aliases import Alias, Member
@@ -24,6 +24,7 @@ from ..task import Task
 from .base import Interface as Base
 from .base import Request
 from .connections import Connections
+from .pgqueries import Query, Queue
 from .statements import numbered, traits
 from .transactions import Cursor, Transaction
 
@@ -76,26 +77,7 @@ class Backend:
     def __init__(self, alias: Alias, member: Member) -> None:
         self._alias, self._member = alias, member
         self.connections: Connections[Any] = Connections(self._connect, _close, _usable, alias.max_conns)
-
-    async def run(self, request: Any) -> Any:
-        connection = await self.acquire(request)
-        try:
-            if type(request) is Statement:
-                rows = await perform(connection, request)
-            else:
-                async with connection.transaction():
-                    for statement in request.statements:
-                        rows = await perform(connection, statement)
-        except BaseException as error:
-            broken = self.take_back(connection, request.clean, error)
-            if broken is None:
-                raise
-            raise broken from error
-        if request.clean:
-            self.connections.release(connection)
-        else:
-            self.recover(connection)
-        return rows
+        self.queue = Queue(self.connections, perform, self.take_back, self.recover)
 
     def take_back(self, connection: Any, clean: bool, error: BaseException) -> NetworkError | None:
         """Take a connection back after an error; what is raised in its place where the connection broke."""
@@ -173,7 +155,15 @@ def connect(alias: Alias, member: Member) -> Backend:
     return Backend(alias, member)
 
 
-async def perform(connection: Any, statement: Statement) -> list[Record]:
+async def perform(connection: Any, request: Statement | Script) -> list[Record]:
+    """Carry a request out; the rows, of several statements those of the last."""
+    if type(request) is Script:
+        found: list[Record] = []
+        async with connection.transaction():
+            for one in request.statements:
+                found = await perform(connection, one)
+        return found
+    statement: Statement = request  # type: ignore[assignment]
     try:
         if statement.many:
             rows = await connection.fetchmany(statement.sql, statement.values)
@@ -230,6 +220,7 @@ class Interface(Entry, Base):
     """`was.db ('@postgresql')`: `execute`, the query builder, transactions, listening."""
 
     _dialect = POSTGRESQL
+    query = Query
 
     def execute(self, query: Any, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Task:
         """The rows of a statement: a list of Records, empty where there are none (SPEC DB-02, DB-03).
