@@ -37,14 +37,18 @@ class Request(Protocol):
 
 
 class Backend(Protocol):
-    """One member's connections in this process.
+    """One member's connections in this process."""
+
+    async def close(self, timeout: float) -> None: ...
+
+
+class Runner(Backend, Protocol):
+    """A backend whose requests go through `Cluster.run`.
 
     `run` raises NetworkError for what another member could do.
     """
 
     async def run(self, request: Any) -> Any: ...
-
-    async def close(self, timeout: float) -> None: ...
 
 
 class Seat:
@@ -127,7 +131,7 @@ class Cluster:
         """Have this member do it."""
         seat.active += 1
         try:
-            value = await seat.backend.run(request)
+            value = await seat.backend.run(request)  # type: ignore[attr-defined]  # it is a Runner
         except NetworkError:
             self.failed(seat)
             raise

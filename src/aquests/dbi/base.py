@@ -186,11 +186,7 @@ class Query(LoopTask):
     def _too_late(self) -> TaskTimeout:
         if not self._request.waiting:
             return super()._too_late()
-        alias = self._cluster.alias
-        return PoolExhausted(
-            f'{self._describe()}: all {alias.max_conns} connections were in use until its time was up; '
-            f'skitai.alias ({alias.name!r}, ..., max_conns = ...) sets how many there may be'
-        )
+        return exhausted(self._describe(), self._cluster.alias)
 
     def _describe(self) -> str:
         return f'Query of {self._cluster.alias.name}'
@@ -208,6 +204,14 @@ def failure_of(error: BaseException) -> Result:
         except AttributeError:  # an exception without a dict is answered with 500
             pass
     return Answer(None, error, 500, 'Database Error')
+
+
+def exhausted(who: str, alias: Alias) -> PoolExhausted:
+    """The error of what waited for a connection until its time was up."""
+    return PoolExhausted(
+        f'{who}: all {alias.max_conns} connections were in use until its time was up; '
+        f'skitai.alias ({alias.name!r}, ..., max_conns = ...) sets how many there may be'
+    )
 
 
 def is_duplicate(error: BaseException) -> bool:

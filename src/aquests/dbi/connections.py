@@ -28,6 +28,10 @@ class Waiter(Protocol):
     waiting: bool
 
 
+def _nobody() -> None:
+    """Nobody takes what is free."""
+
+
 class Connections(Generic[C]):
     """`connect ()` makes a connection, `close (connection)` ends it, `usable (connection)` is asked of those
     that were not in use for a while.
@@ -43,6 +47,7 @@ class Connections(Generic[C]):
         '_reaping',
         '_usable',
         '_waiting',
+        'on_free',
         'size',
     )
 
@@ -59,6 +64,8 @@ class Connections(Generic[C]):
         self._made = 0
         self._waiting: deque[asyncio.Future[C | None]] = deque()
         self._reaping: asyncio.TimerHandle | None = None
+        #: Called when a connection, or the place for one, is left free.
+        self.on_free: Callable[[], object] = _nobody
         self._closed = False
         self._closing: set[asyncio.Future[object]] = set()
 
@@ -68,22 +75,50 @@ class Connections(Generic[C]):
 
     async def acquire(self, waiter: Waiter | None = None) -> C:
         """A connection, to be given back with `release` or `discard`. Raises what `connect` does."""
+        connection = self.take()
+        if connection is not None:
+            return connection
+        if not self.reserve():
+            connection = await self._wait(waiter)
+            if connection is not None:
+                return connection
+        try:
+            return await self._connect()
+        except BaseException:
+            self.forget()
+            raise
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits in `acquire`."""
+        return bool(self._waiting)
+
+    def take(self) -> C | None:
+        """A connection that is free, if there is one; to be given back as those of `acquire`."""
         while self._free:
             connection, _ = self._free.pop()
             if self._usable(connection):
                 return connection
-            self.discard(connection)
-        if self._made < self.size:
-            self._made += 1
-        else:
-            given = await self._wait(waiter)
-            if given is not None:
-                return given
-        try:
-            return await self._connect()
-        except BaseException:
-            self._forget_one()
-            raise
+            self._made -= 1
+            self._let_go(connection)
+        return None
+
+    def reserve(self) -> bool:
+        """Take the place of a connection that may be made; then `connect`, or give it back by `forget`."""
+        if self._made >= self.size or self._closed:
+            return False
+        self._made += 1
+        return True
+
+    async def connect(self) -> C:
+        """Make a connection for a reserved place. Where that fails the place is still the caller's."""
+        return await self._connect()
+
+    def forget(self) -> None:
+        """There is one connection less: its place is for who waits."""
+        if not self._wake(None):
+            self._made -= 1
+            self.on_free()
 
     def release(self, connection: C) -> None:
         """Give a connection back that can be used again."""
@@ -93,11 +128,12 @@ class Connections(Generic[C]):
             self._free.append((connection, monotonic()))
             if self._reaping is None:
                 self._reaping = asyncio.get_running_loop().call_later(KEEP / 2, self._reap)
+            self.on_free()
 
     def discard(self, connection: C) -> None:
         """Give a connection back that cannot be used again: it is closed, in the background."""
-        self._forget_one()
         self._let_go(connection)
+        self.forget()
 
     async def close(self) -> None:
         """Close what is free; what is in use is closed when it is given back."""
@@ -127,7 +163,7 @@ class Connections(Generic[C]):
             else:  # given at the very moment
                 given = place.result()
                 if given is None:
-                    self._forget_one()
+                    self.forget()
                 else:
                     self.release(given)
             raise
@@ -139,11 +175,6 @@ class Connections(Generic[C]):
         closing: asyncio.Future[object] = asyncio.ensure_future(self._close(connection))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
-
-    def _forget_one(self) -> None:
-        """There is one connection less: its place is for who waits."""
-        if not self._wake(None):
-            self._made -= 1
 
     def _wake(self, connection: C | None) -> bool:
         while self._waiting:

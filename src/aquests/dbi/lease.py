@@ -11,7 +11,8 @@ from ..task import Task
 class Lease(Task):
     """Stands for what is held among a request's Tasks: cancelled with them, it calls `close`.
 
-    `close` is called on any thread and must not block. `what`: for messages. Who closed it calls `end`.
+    `close` is called on any thread and must not block. `what`: for messages. Who closed it calls `end`. It
+    should not refer to who holds the Lease, who could not be let go of then.
     """
 
     __slots__ = ('_close', '_what')
@@ -20,8 +21,9 @@ class Lease(Task):
         self._close, self._what = close, what
         super().__init__(timeout=None)
 
-    def end(self) -> None:
-        self._settle(Result())
+    def end(self) -> bool:
+        """What was held is given back; False if that was so already."""
+        return self._settle(Result())
 
     def _stop(self) -> None:
         self._close()

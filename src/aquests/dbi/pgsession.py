@@ -1,4 +1,8 @@
-"""A PostgreSQL connection that is held for a transaction or a cursor (`transactions.Session`)."""
+"""A PostgreSQL connection that is held for a transaction or a cursor (`transactions.Session`).
+
+A statement that fails leaves its transaction as PostgreSQL leaves it: only a rollback helps, and a commit says
+so. A step that was cancelled or timed out, or whose connection broke, ends the session.
+"""
 
 from __future__ import annotations
 
@@ -6,94 +10,130 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+import asyncpg  # type: ignore[import-untyped]
+
 from ..cluster import Cluster, Seat
-from ..errors import NetworkError, TaskCancelled
+from ..errors import NetworkError, TaskCancelled, TaskTimeout
 from ..looptask import LoopTask
 from ..task import Task
-from .base import Options, Request, failure_of
-from .postgresql import BROKEN, Backend, perform, records, statement_of
+from .base import Options, Request, exhausted, failure_of
+from .postgresql import Backend, Script, Statement, is_broken, perform, records, statement_of
 
 
 class Step(LoopTask):
     """One thing that a session does, after those before it."""
 
-    __slots__ = ('_do',)
+    __slots__ = ('_do', '_session')
 
-    def __init__(self, options: Options, do: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    def __init__(
+        self, session: PgSession, options: Options, do: Callable[[], Coroutine[Any, Any, Any]], rows: bool
+    ) -> None:
+        """`rows`: its result is rows, and to be filtered."""
+        self._session = session
         self._do = do
-        super().__init__(options.meta, options.filter, options.timeout)
+        super().__init__(options.meta, options.filter if rows else None, options.timeout)
         self._begin()
 
     def _work(self) -> Awaitable[Any]:
-        return self._do()
+        return self._session.in_turn(self._do)
 
     def _fail(self, error: BaseException) -> bool:
         return self._settle(failure_of(error))
 
+    def _stop(self) -> None:
+        self._session.close()
+
+    def _too_late(self) -> TaskTimeout:
+        return self._session.too_late(self._describe()) or super()._too_late()
+
     def _describe(self) -> str:
-        return 'a step of a transaction'
+        return f'a step of a {self._session.name}'
 
 
 class PgSession:
-    """Touched by the loop's thread only, except for what makes Tasks.
+    """`writes`: a transaction, else a cursor, whose transaction is read-only.
 
-    A step that fails by its statement leaves the session as PostgreSQL leaves a transaction: only a rollback
-    helps. One that was cancelled, or whose connection broke, ends it.
+    Touched by the loop's thread only, except for what makes Tasks.
     """
 
-    def __init__(self, cluster: Cluster, options: Options) -> None:
+    def __init__(self, cluster: Cluster, options: Options, writes: bool) -> None:
+        self.name = f'{"transaction on" if writes else "cursor of"} {cluster.alias.name}'
         self._cluster = cluster
         self._options = options
+        self._writes = writes
         self._turn = asyncio.Lock()
+        #: What has its turn or waits for it.
+        self._steps: set[asyncio.Task[Any] | None] = set()
+        self._request = Request(True)
         self._seat: Seat | None = None
         self._connection: Any = None
         self._transaction: Any = None
         self._cursor: Any = None
+        #: Why the transaction cannot be committed.
+        self._failed: BaseException | None = None
         self._closed = False
 
     # -- steps, made on any thread ----------------------------------------------------------------
 
     def execute(self, query: Any, params: Any = None) -> Task:
-        statement = statement_of(query, params)
+        request = statement_of(query, params)
 
-        async def do(connection: Any) -> Any:
-            return await perform(connection, statement)
+        async def do() -> Any:
+            connection = await self._begun()
+            rows: list[Any] = []
+            for statement in request.statements if isinstance(request, Script) else (request,):
+                rows = await perform(connection, statement)
+            return rows
 
-        return self._step(do)
+        return self._step(do, rows=True)
 
     def open(self, query: Any, params: Any = None) -> Task:
         statement = statement_of(query, params)
+        if not isinstance(statement, Statement) or statement.several:
+            raise TypeError('a cursor reads the rows of one statement, not of several')
 
-        async def do(connection: Any) -> Any:
-            self._cursor = await connection.cursor(statement.sql, *statement.values)
+        async def do() -> None:
+            connection = await self._begun()
+            self._cursor = None
+            try:
+                self._cursor = await connection.cursor(statement.sql, *statement.values)
+            except asyncpg.ReadOnlySQLTransactionError as error:
+                error.add_note('a cursor only reads: use was.transaction or was.db for what writes')
+                raise
 
         return self._step(do)
 
     def take(self, count: int) -> Task:
-        async def do(connection: Any) -> Any:
+        async def do() -> Any:
             if self._cursor is None:
                 raise RuntimeError('nothing was executed with this cursor yet')
             return records(await self._cursor.fetch(count))
 
-        return self._step(do)
+        return self._step(do, rows=True)
 
     def commit(self) -> Task:
         async def do() -> None:
             transaction, self._transaction = self._transaction, None
-            self._cursor = None
+            failed, self._failed = self._failed, None
+            if failed is not None:
+                if transaction is not None:
+                    await transaction.rollback()
+                raise RuntimeError(
+                    f'nothing was committed, for a statement of this transaction had failed: {failed}'
+                ) from failed
             if transaction is not None:
                 await transaction.commit()
 
-        return Step(self._options, lambda: self._guarded(do))
+        return self._step(do)
 
     def rollback(self) -> Task:
         async def do() -> None:
             transaction, self._transaction = self._transaction, None
-            self._cursor = None
+            self._failed = None
             if transaction is not None:
                 await transaction.rollback()
 
-        return Step(self._options, lambda: self._guarded(do))
+        return self._step(do)
 
     def close(self) -> None:
         from .. import loop
@@ -103,69 +143,92 @@ class PgSession:
         except RuntimeError:  # the loop has ended, and with it the connection
             pass
 
+    def too_late(self, who: str) -> TaskTimeout | None:
+        return exhausted(who, self._cluster.alias) if self._request.waiting else None
+
+    def _step(self, do: Callable[[], Coroutine[Any, Any, Any]], rows: bool = False) -> Task:
+        return Step(self, self._options, do, rows)
+
     # -- on the loop ------------------------------------------------------------------------------
 
-    def _step(self, do: Callable[[Any], Coroutine[Any, Any, Any]]) -> Task:
-        async def step() -> Any:
-            await self._begin()
-            return await do(self._connection)
-
-        return Step(self._options, lambda: self._guarded(step))
-
-    async def _guarded(self, do: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    async def in_turn(self, do: Callable[[], Awaitable[Any]]) -> Any:
         """Run a step when those before it are done. What ends the session is seen here."""
-        async with self._turn:
-            if self._closed:
-                raise TaskCancelled('this transaction has ended')
-            try:
-                return await do()
-            except BROKEN as error:
-                seat = self._seat
+        step = asyncio.current_task()
+        self._steps.add(step)
+        try:
+            async with self._turn:
+                if self._closed:
+                    raise TaskCancelled(f'this {self.name} has ended')
+                value = await self._watched(do)
+                return value
+        except asyncio.CancelledError:
+            self._end()
+            raise
+        finally:
+            self._steps.discard(step)
+            if self._closed and not self._steps:
+                self._give_back()
+
+    async def _watched(self, do: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            value = await do()
+        except NetworkError:
+            self._end()
+            raise
+        except Exception as error:
+            seat = self._seat
+            if seat is not None and is_broken(error, self._connection):
                 self._end()
-                if seat is None:
-                    raise
                 self._cluster.failed(seat)
                 raise _backend(seat).broken(error) from error
-            except (asyncio.CancelledError, NetworkError):
-                self._end()
-                raise
+            if isinstance(error, asyncpg.PostgresError) and self._transaction is not None:
+                self._failed = error
+            raise
+        self._failed = None  # it did something after that, so the user has helped himself (ROLLBACK TO)
+        return value
 
-    async def _begin(self) -> None:
-        """A connection and a transaction on it, where there is none yet."""
+    async def _begun(self) -> Any:
+        """The connection, with a transaction on it."""
         if self._connection is None:
-            self._seat, self._connection = await _connection(self._cluster)
+            self._seat, self._connection = await self._acquire()
             self._seat.active += 1
         if self._transaction is None:
-            transaction = self._connection.transaction()
-            await transaction.start()
-            self._transaction = transaction
+            self._transaction = self._connection.transaction(readonly=not self._writes)
+            await self._transaction.start()
+        return self._connection
+
+    async def _acquire(self) -> tuple[Seat, Any]:
+        """A connection to a member that can be reached."""
+        tried: list[Seat] = []
+        while True:
+            seat = self._cluster.pick(tried)
+            try:
+                connection = await _backend(seat).acquire(self._request)
+            except NetworkError as error:
+                self._cluster.failed(seat)
+                tried.append(seat)
+                if not self._cluster.goes_on(error, self._request, len(tried)):
+                    raise
+            else:
+                self._cluster.worked(seat)
+                return seat, connection
 
     def _end(self) -> None:
-        """Give the connection back; what is open on it is rolled back, what runs there is cancelled."""
-        self._closed = True
+        """Cancel what is under way; then the connection is given back, and what is open is rolled back."""
+        if not self._closed:
+            self._closed = True
+            for step in self._steps - {asyncio.current_task()}:
+                assert step is not None
+                step.cancel()
+            if not self._steps:
+                self._give_back()
+
+    def _give_back(self) -> None:
         seat, connection, transaction = self._seat, self._connection, self._transaction
         self._seat = self._connection = self._transaction = self._cursor = None
         if seat is not None:
             seat.active -= 1
             _backend(seat).recover(connection, transaction)
-
-
-async def _connection(cluster: Cluster) -> tuple[Seat, Any]:
-    """A connection to a member that can be reached."""
-    tried: list[Seat] = []
-    request = Request(True)
-    while True:
-        seat = cluster.pick(tried)
-        try:
-            connection = await _backend(seat).acquire(request)
-        except NetworkError as error:
-            cluster.failed(seat)
-            tried.append(seat)
-            if not cluster.goes_on(error, request, len(tried)):
-                raise
-        else:
-            cluster.worked(seat)
-            return seat, connection
 
 
 def _backend(seat: Seat) -> Backend:

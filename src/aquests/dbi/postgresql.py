@@ -50,7 +50,10 @@ Connection = asyncpg.Connection
 
 
 class Statement(Request):
-    """`sql` with `$1` ... and its values. `many`: `values` is a list of them, and it is done for each."""
+    """`sql` with `$1` ... and its values. `many`: `values` is a list of them, and it is done for each.
+
+    Statements are equal that do the same, so that they are keys of what is kept.
+    """
 
     __slots__ = ('clean', 'many', 'several', 'sql', 'values')
 
@@ -58,6 +61,15 @@ class Statement(Request):
         look, self.clean, self.several = traits(sql)
         super().__init__(look)
         self.sql, self.values, self.many = sql, values, many
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.sql, repr(self.values), self.many
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Statement) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
 
 class Script(Request):
@@ -69,6 +81,12 @@ class Script(Request):
         super().__init__(False)
         self.clean = all(statement.clean for statement in statements)
         self.statements = statements
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Script) and self.statements == other.statements
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.statements))
 
 
 class Backend:
@@ -205,15 +223,34 @@ def _words(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+def request_of(query: Any, params: Any = None) -> Statement | Script:
+    """What is to be done for `execute (query, params)`."""
+    if type(query) is str:
+        return Statement(*numbered(query, params))
+    if params is not None:
+        raise TypeError('parameters go with a text: a built query has its values, a list has none of its own')
+    if isinstance(query, list | tuple):
+        return Script([statement for one in query for statement in _statements_of(one)])
+    statements = _statements_of(query)
+    if len(statements) == 1 and not (isinstance(query, Builder) and query.is_transaction):
+        return statements[0]
+    return Script(statements)
+
+
 def statement_of(query: Any, params: Any = None) -> Statement:
-    """A Statement of SQL text and parameters, or of a builder."""
+    """The same where it must be a single statement; TypeError otherwise."""
+    request = request_of(query, params)
+    if isinstance(request, Script):
+        raise TypeError('a cursor reads the rows of one statement')
+    return request
+
+
+def _statements_of(query: Any) -> list[Statement]:
     if isinstance(query, Builder):
-        if params is not None:
-            raise TypeError('a built query has its values already: give no parameters')
-        return Statement(*query.compile())
+        return [Statement(*one) for one in query.statements()]
     if not isinstance(query, str):
         raise TypeError(f'execute takes SQL as str, a built query, or a list of these, not {query!r}')
-    return Statement(*numbered(query, params))
+    return [Statement(query, ())]
 
 
 class Interface(Entry, Base):
@@ -229,18 +266,15 @@ class Interface(Entry, Base):
         dict; a built query; or a list of these, done in one transaction, of which the last one's rows are
         the result. Without parameters a text may have several statements.
         """
-        if isinstance(query, list | tuple):
-            statements = [statement_of(one) for one in query]
-            return self._send(Script(statements), tuple((one.sql, repr(one.values)) for one in statements))
-        statement = statement_of(query, params)
-        return self._send(statement, (statement.sql, repr(statement.values)))
+        request = request_of(query, params)
+        return self._send(request, request)
 
     def executemany(self, query: str, params: Sequence[Sequence[Any]]) -> Task:
         """A statement once for each list of values, in one go and one transaction; all its rows."""
         lists = [numbered(query, values) for values in params]
         sql = lists[0][0] if lists else query
         statement = Statement(sql, [values for _, values in lists], many=True)
-        return self._send(statement, (sql, repr(statement.values)))
+        return self._send(statement, statement)
 
     def transaction(self) -> Transaction:
         """One connection, whose statements hold together (SPEC DB-04)."""

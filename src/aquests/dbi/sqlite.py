@@ -77,9 +77,6 @@ class Backend:
             'was up; a cursor has one until it is closed'
         )
 
-    async def run(self, request: Any) -> Any:
-        raise NotImplementedError('what is done with SQLite does not go over the event loop')
-
     async def close(self, timeout: float) -> None:
         """End threads and connections. SQLite writes back the WAL when the last one is closed."""
         deadline = time.monotonic() + timeout

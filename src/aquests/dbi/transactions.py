@@ -6,7 +6,8 @@
 
 Leaving the block commits; an exception rolls back, and so does whatever ends the request early. On a service
 thread each step waits until it is done, and raises. On an event loop nothing may wait: there the steps give
-Tasks to be awaited or yielded, `async with` commits, and a plain `with` rolls back what was not committed.
+Tasks to be awaited or yielded, `async with` commits, and a plain `with` rolls back what was not committed,
+with a RuntimeError.
 
 What a connection does is a `Session`'s, which each database has of its own.
 """
@@ -20,7 +21,7 @@ from typing import Any, Protocol, Self
 
 from ..result import only
 from ..sql import Builder, Dialect, Entry
-from ..task import Task
+from ..task import Task, refuse_on_loop
 from .lease import Lease
 
 log = logging.getLogger('aquests')
@@ -52,24 +53,22 @@ class _Held:
 
     def __init__(self, session: Session, own: Callable[[Task], object] | None) -> None:
         self._session = session
-        self._ended = False
-        self._lease = Lease(self.close, 'a transaction')
+        self._lease = Lease(session.close, 'a transaction')
         if own is not None:
             own(self._lease)
 
     def close(self) -> None:
         """Give the connection back; what was not committed is rolled back."""
-        if not self._ended:
-            self._ended = True
-            self._session.close()
-            self._lease.end()
+        self._session.close()
+        self._lease.end()
 
     def _check(self) -> None:
-        if self._ended:
+        if self._lease.done():
             raise RuntimeError('the connection was given back: this transaction or cursor has ended')
 
     def __del__(self) -> None:
-        if not self._ended:
+        lease: Lease | None = getattr(self, '_lease', None)  # None: it was never made
+        if lease is not None and not lease.done():
             log.warning(
                 'a transaction or cursor was let go of without being closed: use it in a `with` block'
             )
@@ -84,6 +83,7 @@ class Transaction(_Held, Entry):
     ) -> None:
         self._dialect = dialect
         self._last: Task | None = None
+        self._open = False  # whether there is something to commit
         super().__init__(session, own)
 
     # -- steps --------------------------------------------------------------------------------------
@@ -95,6 +95,7 @@ class Transaction(_Held, Entry):
         """
         self._check()
         self._last = self._session.execute(query, params)
+        self._open = True
         return _done(self._last)
 
     def fetch(self) -> Any:
@@ -121,11 +122,13 @@ class Transaction(_Held, Entry):
     def commit(self) -> Task:
         """Keep what was done; what follows is a transaction of its own."""
         self._check()
+        self._open = False
         return _done(self._session.commit())
 
     def rollback(self) -> Task:
         """Undo what was done since the last commit; what follows is a transaction of its own."""
         self._check()
+        self._open = False
         return _done(self._session.rollback())
 
     def _run_query(self, builder: Builder, **options: Any) -> Task:
@@ -139,7 +142,12 @@ class Transaction(_Held, Entry):
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         try:
-            if kind is None and not self._ended and not on_loop():
+            if kind is None and not self._lease.done() and self._open:
+                if on_loop():
+                    raise RuntimeError(
+                        'nothing was committed: where this transaction ended nothing may wait; '
+                        '`yield tx.commit ()` or `await tx.commit ()` first, or use `async with`'
+                    )
                 self._session.commit().commit()
         finally:
             self.close()
@@ -150,7 +158,7 @@ class Transaction(_Held, Entry):
 
     async def __aexit__(self, kind: type[BaseException] | None, *error: object) -> None:
         try:
-            if kind is None and not self._ended:
+            if kind is None and not self._lease.done() and self._open:
                 await self._session.commit()
         finally:
             self.close()
@@ -182,6 +190,7 @@ class Cursor(_Held):
         return list(self)
 
     def __iter__(self) -> Iterator[Any]:
+        refuse_on_loop('the rows of a cursor')
         while rows := self.fetchmany():
             yield from rows
 
