@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
@@ -105,7 +106,7 @@ class Connections(Generic[C]):
 
     def reserve(self) -> bool:
         """Take the place of a connection that may be made; then `connect`, or give it back by `forget`."""
-        if self._made >= self.size or self._closed:
+        if self._made >= self.size:
             return False
         self._made += 1
         return True
@@ -127,7 +128,7 @@ class Connections(Generic[C]):
         elif not self._wake(connection):
             self._free.append((connection, monotonic()))
             if self._reaping is None:
-                self._reaping = asyncio.get_running_loop().call_later(KEEP / 2, self._reap)
+                self._reaping = asyncio.get_running_loop().call_later(KEEP / 2, self._reap, context=Context())
             self.on_free()
 
     def discard(self, connection: C) -> None:
@@ -194,4 +195,4 @@ class Connections(Generic[C]):
             self._made -= 1
             self._let_go(connection)
         if self._free:
-            self._reaping = asyncio.get_running_loop().call_later(KEEP / 2, self._reap)
+            self._reaping = asyncio.get_running_loop().call_later(KEEP / 2, self._reap, context=Context())

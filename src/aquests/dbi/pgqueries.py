@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Any
 
 from ..cluster import Seat
@@ -104,13 +105,23 @@ class Queue:
         self.connections = connections
         self.perform, self.take_back, self.recover = perform, take_back, recover
         self._waiting: deque[Query] = deque()
+        self._closed = False
         self.takers: set[_Taker] = set()
         connections.on_free = self._serve
 
     def put(self, query: Query) -> None:
+        if self._closed:
+            query.failed(TaskCancelled('the connections were closed'))
+            return
         query.request.waiting = True
         self._waiting.append(query)
         self._serve()
+
+    def close(self) -> None:
+        """Nobody is going to carry out what waits, or comes."""
+        self._closed = True
+        while (query := self.next()) is not None:
+            query.failed(TaskCancelled('the connections were closed'))
 
     def next(self) -> Query | None:
         """The next that still waits."""
@@ -142,7 +153,8 @@ class _Taker:
         self._queue = queue
         self._connection = connection
         self._query: Query | None = None
-        self._task = asyncio.get_running_loop().create_task(self._take())
+        # In a context of its own: it must not keep the request that happens to be the first.
+        self._task = asyncio.get_running_loop().create_task(self._take(), context=Context())
 
     def stop(self) -> None:
         """Stop what is done; the connection is then brought in order."""
@@ -164,9 +176,10 @@ class _Taker:
                 self._query = None
                 query.answered(rows)
         except BaseException as error:
-            # Without this frame, which would keep the query.
+            # Without this frame, which would keep the query, and be kept by this name.
             trace = error.__traceback__
-            self._failed(error.with_traceback(trace and trace.tb_next), clean)
+            trace = trace and trace.tb_next
+            self._failed(error.with_traceback(trace), clean)
             if isinstance(error, asyncio.CancelledError):
                 raise
         else:

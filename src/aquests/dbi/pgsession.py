@@ -1,7 +1,7 @@
 """A PostgreSQL connection that is held for a transaction or a cursor (`transactions.Session`).
 
-A statement that fails leaves its transaction as PostgreSQL leaves it: only a rollback helps, and a commit says
-so. A step that was cancelled or timed out, or whose connection broke, ends the session.
+A statement that fails leaves its transaction as PostgreSQL leaves it: only a rollback helps, and a commit
+says so. A step that was cancelled or timed out, or whose connection broke, ends the session.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import NetworkError, TaskCancelled, TaskTimeout
 from ..looptask import LoopTask
 from ..task import Task
 from .base import Options, Request, exhausted, failure_of
-from .postgresql import Backend, Script, Statement, is_broken, perform, records, statement_of
+from .postgresql import Backend, Script, is_broken, perform, records, request_of, statement_of
 
 
 class Step(LoopTask):
@@ -76,7 +76,7 @@ class PgSession:
     # -- steps, made on any thread ----------------------------------------------------------------
 
     def execute(self, query: Any, params: Any = None) -> Task:
-        request = statement_of(query, params)
+        request = request_of(query, params)
 
         async def do() -> Any:
             connection = await self._begun()
@@ -89,7 +89,7 @@ class PgSession:
 
     def open(self, query: Any, params: Any = None) -> Task:
         statement = statement_of(query, params)
-        if not isinstance(statement, Statement) or statement.several:
+        if statement.several:
             raise TypeError('a cursor reads the rows of one statement, not of several')
 
         async def do() -> None:
@@ -159,8 +159,7 @@ class PgSession:
             async with self._turn:
                 if self._closed:
                     raise TaskCancelled(f'this {self.name} has ended')
-                value = await self._watched(do)
-                return value
+                return await self._watched(do)
         except asyncio.CancelledError:
             self._end()
             raise

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Mapping, Sequence
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 import asyncpg  # type: ignore[import-untyped]
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('aquests')
 
-#: Seconds to connect, and to bring a connection in order after its statement was cancelled.
-CONNECT_TIMEOUT = 10.0
+#: Seconds to connect (fewer than a Task has: another member may have time left), and to bring a connection in
+#: order after its statement was cancelled.
+CONNECT_TIMEOUT = 5.0
 RESET_TIMEOUT = 5.0
 
 #: The server is going, or not there yet: it says so in an answer.
@@ -46,7 +48,14 @@ _GOING = (
 )
 BROKEN = (OSError, asyncpg.PostgresConnectionError, asyncpg.InternalClientError, *_GOING)
 
-Connection = asyncpg.Connection
+#: What `reset` leaves of a session: SET ROLE, temporary tables, what `lastval` tells, PREPARE.
+_TIDY = """
+SET SESSION AUTHORIZATION DEFAULT; DISCARD TEMP; DISCARD SEQUENCES;
+DO $$ DECLARE name text; BEGIN
+FOR name IN SELECT p.name FROM pg_prepared_statements p WHERE from_sql LOOP
+EXECUTE format('DEALLOCATE %I', name);
+END LOOP; END $$
+"""
 
 
 class Statement(Request):
@@ -95,22 +104,22 @@ class Backend:
     def __init__(self, alias: Alias, member: Member) -> None:
         self._alias, self._member = alias, member
         self.connections: Connections[Any] = Connections(self._connect, _close, _usable, alias.max_conns)
+        self._ssl: ssl.SSLContext | str = ssl.create_default_context() if alias.ssl else 'prefer'
         self.queue = Queue(self.connections, perform, self.take_back, self.recover)
 
     def take_back(self, connection: Any, clean: bool, error: BaseException) -> NetworkError | None:
         """Take a connection back after an error; what is raised in its place where the connection broke."""
-        if isinstance(error, BROKEN) or (
-            isinstance(error, asyncpg.InterfaceError) and connection.is_closed()
-        ):
+        if is_broken(error, connection):
             self.connections.discard(connection)
             return self.broken(error)
-        if clean and isinstance(error, Exception):
+        if clean and isinstance(error, Exception) and not connection.is_in_transaction():
             self.connections.release(connection)
-        else:  # cancelled in the middle, or the session may have been changed
+        else:  # cancelled in the middle, in a Script, or the session may have been changed
             self.recover(connection)
         return None
 
     async def close(self, timeout: float) -> None:
+        self.queue.close()
         await self.connections.close()
 
     async def acquire(self, request: Request) -> Any:
@@ -128,13 +137,17 @@ class Backend:
     async def _recover(self, connection: Any, transaction: Any) -> None:
         try:
             async with asyncio.timeout(RESET_TIMEOUT):
+                await connection.execute('')  # what was cancelled has ended then, perhaps by succeeding
                 if transaction is not None:
                     await transaction.rollback()
-                elif connection.is_in_transaction():  # by a BEGIN of the user's
+                if connection.is_in_transaction():
                     await connection.execute('ROLLBACK')
+                await connection.execute(_TIDY)
                 await connection.reset()
-        except Exception:
+        except BaseException as error:
             self.connections.discard(connection)
+            if not isinstance(error, Exception):
+                raise
         else:
             self.connections.release(connection)
 
@@ -143,8 +156,17 @@ class Backend:
         return NetworkError(f'{self._alias.name}: {self._member.address}: {_words(error)}', True)
 
     async def _connect(self) -> Any:
+        # In a context of its own: a connection must not keep the request that happened to make it.
+        opening = asyncio.get_running_loop().create_task(self._open(), context=Context())
+        try:
+            return await opening
+        except asyncio.CancelledError:
+            if opening.done() and not opening.cancelled() and opening.exception() is None:  # this moment
+                opening.result().terminate()
+            raise
+
+    async def _open(self) -> Any:
         member = self._member
-        secured: ssl.SSLContext | str = ssl.create_default_context() if self._alias.ssl else 'prefer'
         try:
             connection = await asyncpg.connect(
                 host=member.host or 'localhost',
@@ -152,16 +174,20 @@ class Backend:
                 user=member.user or None,
                 password=member.password or None,
                 database=member.path or None,
-                ssl=secured,
+                ssl=self._ssl,
                 timeout=CONNECT_TIMEOUT,
             )
         except (*BROKEN, TimeoutError) as error:
             message = f'{self._alias.name}: {member.address} cannot be reached: {_words(error)}'
             raise NetworkError(message, False) from error
-        for name in ('json', 'jsonb'):
-            await connection.set_type_codec(
-                name, encoder=_encode, decoder=msgspec.json.decode, schema='pg_catalog'
-            )
+        try:
+            for name in ('json', 'jsonb'):
+                await connection.set_type_codec(
+                    name, encoder=_encode, decoder=msgspec.json.decode, schema='pg_catalog'
+                )
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
 
@@ -177,21 +203,19 @@ async def perform(connection: Any, request: Statement | Script) -> list[Record]:
     """Carry a request out; the rows, of several statements those of the last."""
     if type(request) is Script:
         found: list[Record] = []
-        async with connection.transaction():
-            for one in request.statements:
-                found = await perform(connection, one)
+        await connection.execute('BEGIN')  # who takes the connection back after an error rolls back
+        for one in request.statements:
+            found = await perform(connection, one)
+        await connection.execute('COMMIT')
         return found
     statement: Statement = request  # type: ignore[assignment]
-    try:
-        if statement.many:
-            rows = await connection.fetchmany(statement.sql, statement.values)
-        else:
-            rows = await connection.fetch(statement.sql, *statement.values)
-    except asyncpg.PostgresSyntaxError as error:
-        if statement.values or 'multiple commands' not in str(error):
-            raise
+    if statement.several and not statement.values:
         await connection.execute(statement.sql)
         return []
+    if statement.many:
+        rows = await connection.fetchmany(statement.sql, statement.values) if statement.values else []
+    else:
+        rows = await connection.fetch(statement.sql, *statement.values)
     return records(rows)
 
 
@@ -201,6 +225,15 @@ def records(rows: Sequence[Any]) -> list[Record]:
         return []
     names = tuple(rows[0].keys())
     return [Record(zip(names, row, strict=False)) for row in rows]
+
+
+def is_broken(error: BaseException, connection: Any) -> bool:
+    """Whether a connection ended with this error."""
+    return (
+        isinstance(error, BROKEN)
+        or (isinstance(error, asyncpg.InterfaceError) and connection.is_closed())
+        or getattr(error, 'severity_en', None) in ('FATAL', 'PANIC')
+    )
 
 
 def _usable(connection: Any) -> bool:
@@ -230,7 +263,8 @@ def request_of(query: Any, params: Any = None) -> Statement | Script:
     if params is not None:
         raise TypeError('parameters go with a text: a built query has its values, a list has none of its own')
     if isinstance(query, list | tuple):
-        return Script([statement for one in query for statement in _statements_of(one)])
+        statements = [statement for one in query for statement in _statements_of(one)]
+        return statements[0] if len(statements) == 1 else Script(statements)
     statements = _statements_of(query)
     if len(statements) == 1 and not (isinstance(query, Builder) and query.is_transaction):
         return statements[0]
@@ -271,23 +305,25 @@ class Interface(Entry, Base):
 
     def executemany(self, query: str, params: Sequence[Sequence[Any]]) -> Task:
         """A statement once for each list of values, in one go and one transaction; all its rows."""
+        if not isinstance(query, str):
+            raise TypeError(f'executemany takes SQL as str, not {query!r}')
         lists = [numbered(query, values) for values in params]
         sql = lists[0][0] if lists else query
         statement = Statement(sql, [values for _, values in lists], many=True)
-        return self._send(statement, statement)
+        return self._send(statement, object())  # it may be long, and nobody asks for it again
 
     def transaction(self) -> Transaction:
         """One connection, whose statements hold together (SPEC DB-04)."""
-        return Transaction(self._session(), self._dialect, self._own)
+        return Transaction(self._session(True), self._dialect, self._own)
 
     def cursor(self) -> Cursor:
-        """Rows as they are needed (SPEC DB-04)."""
-        return Cursor(self._session(), self._own)
+        """Rows as they are needed (SPEC DB-04). It only reads."""
+        return Cursor(self._session(False), self._own)
 
-    def _session(self) -> PgSession:
+    def _session(self, writes: bool) -> PgSession:
         from .pgsession import PgSession
 
-        return PgSession(self._cluster, self._options)
+        return PgSession(self._cluster, self._options, writes)
 
     def _run_query(self, builder: Builder, **options: Any) -> Task:
         return self.execute(builder)

@@ -142,13 +142,16 @@ class Transaction(_Held, Entry):
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         try:
-            if kind is None and not self._lease.done() and self._open:
-                if on_loop():
+            if kind is None and self._open:
+                if self._lease.done():
+                    self._lease.commit()  # raises if the request has ended, and this with it
+                elif on_loop():
                     raise RuntimeError(
                         'nothing was committed: where this transaction ended nothing may wait; '
                         '`yield tx.commit ()` or `await tx.commit ()` first, or use `async with`'
                     )
-                self._session.commit().commit()
+                else:
+                    self._session.commit().commit()
         finally:
             self.close()
 
@@ -158,8 +161,8 @@ class Transaction(_Held, Entry):
 
     async def __aexit__(self, kind: type[BaseException] | None, *error: object) -> None:
         try:
-            if kind is None and not self._lease.done() and self._open:
-                await self._session.commit()
+            if kind is None and self._open:
+                await (self._lease if self._lease.done() else self._session.commit())
         finally:
             self.close()
 
