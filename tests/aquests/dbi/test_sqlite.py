@@ -803,7 +803,7 @@ def test_transactions_and_cursors_on_an_event_loop(db: Any) -> None:
         async with db.transaction() as tx:
             await tx.execute("INSERT INTO t (name) VALUES ('a')")
             assert (await tx.execute('SELECT name FROM t')) == [{'name': 'a'}]
-        with db.transaction() as tx:
+        with pytest.raises(RuntimeError, match='nothing was committed'), db.transaction() as tx:
             await tx.execute("INSERT INTO t (name) VALUES ('b')")
         with db.cursor() as cursor:
             await cursor.execute('SELECT name FROM t')
