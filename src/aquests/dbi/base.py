@@ -264,9 +264,14 @@ class Interface:
         """Rows as they are needed; TypeError where there is no such thing."""
         raise TypeError(f'alias {self.alias.name} is of type {self.alias.type!r}: it has no cursors')
 
-    def _send(self, request: Request, what: Hashable) -> Task:
-        """The Task of `request`; a finished one where its result is kept. `what`: the request as a key."""
+    def _send(self, request: Request, what: Hashable, kept: bool = True) -> Task:
+        """The Task of `request`; a finished one where its result is kept. `what`: the request as a key.
+
+        `kept`: False for what is always to be done: it is neither looked up nor kept.
+        """
         options = self._options
+        if not kept and (options.use_cache is not None or options.cache is not None):
+            options = dataclasses.replace(options, use_cache=None, cache=None)
         if options.everywhere:
             return self._send_to_all(request, what)
         key = (self.alias, what)

@@ -141,7 +141,7 @@ class Interface(Base):
     Texts are str; bytes in it that are no UTF-8 become single surrogates (the error handler
     'surrogateescape'), and are the same bytes again where such a str is sent. `db.raw` has the same commands,
     whose texts stay bytes. Values to send are str, bytes, int and float. What the server refuses is
-    redis-py's exception.
+    redis-py's exception. Only the results of looks are kept (`use_cache`, `cache`).
     """
 
     _raw = False
@@ -180,7 +180,7 @@ class Interface(Base):
         return send
 
     def _run(self, request: Command | Batch) -> Task:
-        return self._send(request, request.key)
+        return self._send(request, request.key, request.idempotent)
 
     def _listen(self, how: str, names: Sequence[str | bytes], limit: int) -> Channel:
         if not names:
