@@ -3,6 +3,9 @@
 A query is put into its member's queue; each connection in use takes one after the other (`_Taker`). So it has
 no coroutine of its own, nor to wait for its turn at the pool, and many at once cost less than by themselves.
 
+Where more queries wait than there are connections, one that ends takes its share of them: as many of the same
+statement as come next are sent in one go (`perform_together`), if it only looks, and has worked before.
+
 Everything here is touched by the loop's thread only, except `Query._begin` and what Tasks are for everybody.
 """
 
@@ -11,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextvars import Context
 from typing import Any
 
 from ..cluster import Seat
@@ -19,16 +21,22 @@ from ..errors import NetworkError, TaskCancelled
 from .base import Query as BaseQuery
 from .connections import Connections
 
+#: Queries that a connection takes at once, at most; statements that are remembered to have worked.
+TOGETHER = 32
+PROVEN = 1000
+
 
 class Query(BaseQuery):
     """A request to PostgreSQL. It goes from the loop's inbox into a queue, not into a coroutine."""
 
-    __slots__ = ('_at', '_taker', '_tried')
+    __slots__ = ('_at', '_taker', '_tried', 'alone')
 
     def _begin(self) -> None:
         self._at: Seat | None = None
         self._taker: _Taker | None = None
         self._tried: tuple[Seat, ...] = ()
+        #: It is not to be sent with others: one of those it was sent with has failed.
+        self.alone = False
         super()._begin()
 
     # -- on the loop ------------------------------------------------------------------------------------
@@ -91,19 +99,23 @@ class Query(BaseQuery):
 class Queue:
     """The queries that wait for one member. There are takers as long as there are queries and connections.
 
-    `perform (connection, request)` carries one out. `take_back (connection, clean, error)` takes a connection
-    back after an error, and tells what is raised in its place; `recover (connection)` brings one in order.
+    `perform (connection, request)` carries one out, `perform_together (connection, requests)` several.
+    `take_back (connection, clean, error)` takes a connection back after an error, and tells what is raised in
+    its place; `recover (connection)` brings one in order.
     """
 
     def __init__(
         self,
         connections: Connections[Any],
         perform: Callable[[Any, Any], Awaitable[Any]],
+        perform_together: Callable[[Any, Any], Awaitable[Any]],
         take_back: Callable[[Any, bool, BaseException], NetworkError | None],
         recover: Callable[[Any], None],
     ) -> None:
         self.connections = connections
-        self.perform, self.take_back, self.recover = perform, take_back, recover
+        self.perform, self.perform_together = perform, perform_together
+        self.take_back, self.recover = take_back, recover
+        self._proven: set[str] = set()
         self._waiting: deque[Query] = deque()
         self._closed = False
         self.takers: set[_Taker] = set()
@@ -133,6 +145,33 @@ class Queue:
             query.passed_over()
         return None
 
+    def share(self, query: Query) -> list[Query]:
+        """`query`, which was taken, and those after it that a connection may do with it."""
+        waiting, size = self._waiting, self.connections.size
+        share = min((len(waiting) + size) // size, TOGETHER)
+        taken = [query]
+        if share > 1 and query.request.repeatable and not query.alone:
+            sql = query.request.sql
+            if sql in self._proven:
+                while len(taken) < share and waiting and waiting[0].request.sql == sql:
+                    if waiting[0].alone or (more := self.next()) is None:
+                        break
+                    taken.append(more)
+        return taken
+
+    def proven(self, sql: str) -> None:
+        """This statement has worked by itself."""
+        if len(self._proven) >= PROVEN:
+            self._proven.clear()
+        self._proven.add(sql)
+
+    def put_back(self, queries: list[Query]) -> None:
+        """Some failed together: each is done by itself now, and only those fail that do then."""
+        for query in reversed(queries):
+            query.alone = True
+            query.request.waiting = True
+            self._waiting.appendleft(query)
+
     def _serve(self) -> None:
         """One more takes queries, if there is a connection to be had."""
         if self._waiting:
@@ -147,60 +186,80 @@ class _Taker:
     `connection`: None for the place of one, which it makes for the first query.
     """
 
-    __slots__ = ('_connection', '_query', '_queue', '_task')
+    __slots__ = ('_clean', '_connection', '_queries', '_queue', '_task')
 
     def __init__(self, queue: Queue, connection: Any) -> None:
         self._queue = queue
         self._connection = connection
-        self._query: Query | None = None
-        # In a context of its own: it must not keep the request that happens to be the first.
-        self._task = asyncio.get_running_loop().create_task(self._take(), context=Context())
+        self._clean = True
+        self._queries: list[Query] = []  # those under way
+        self._task = asyncio.get_running_loop().create_task(self._take())
 
     def stop(self) -> None:
-        """Stop what is done; the connection is then brought in order."""
-        self._task.cancel()
+        """Stop what is done, if nobody wants it any more; the connection is then brought in order."""
+        if all(query.done() for query in self._queries):
+            self._task.cancel()
 
     async def _take(self) -> None:
-        queue, connection = self._queue, self._connection
-        connections, perform = queue.connections, queue.perform
-        clean = True
+        queue = self._queue
         try:
-            while clean and not connections.wanted and (query := queue.next()) is not None:
-                self._query = query
+            while self._clean and not queue.connections.wanted and (query := queue.next()) is not None:
                 query.taken(self)
-                if connection is None:
-                    connection = self._connection = await connections.connect()
-                request = query.request
-                clean = request.clean
-                rows = await perform(connection, request)
-                self._query = None
-                query.answered(rows)
+                self._queries = [query]
+                if self._connection is None:
+                    self._connection = await queue.connections.connect()
+                self._queries = queries = queue.share(query)
+                if len(queries) == 1:
+                    await self._do(query)
+                else:
+                    await self._do_together(queries)
+                self._queries = []
         except BaseException as error:
-            # Without this frame, which would keep the query, and be kept by this name.
+            # Without this frame, which would keep the queries.
             trace = error.__traceback__
-            trace = trace and trace.tb_next
-            self._failed(error.with_traceback(trace), clean)
+            self._failed(error.with_traceback(trace and trace.tb_next))
             if isinstance(error, asyncio.CancelledError):
                 raise
         else:
-            if not clean:
-                queue.recover(connection)
-            elif connection is None:
-                connections.forget()
+            if not self._clean:
+                queue.recover(self._connection)
+            elif self._connection is None:
+                queue.connections.forget()
             else:
-                connections.release(connection)
+                queue.connections.release(self._connection)
         finally:
             queue.takers.discard(self)
 
-    def _failed(self, error: BaseException, clean: bool) -> None:
-        """The query has failed, or the making of a connection for it; the connection goes."""
-        query, self._query = self._query, None
+    async def _do(self, query: Query) -> None:
+        request = query.request
+        self._clean = request.clean
+        rows = await self._queue.perform(self._connection, request)
+        if request.repeatable:
+            self._queue.proven(request.sql)
+        self._queries = []
+        query.answered(rows)
+
+    async def _do_together(self, queries: list[Query]) -> None:
+        for query in queries:
+            query.taken(self)
+        found = await self._queue.perform_together(self._connection, [query.request for query in queries])
+        self._queries = []
+        for query, rows in zip(queries, found, strict=True):
+            query.answered(rows)
+
+    def _failed(self, error: BaseException) -> None:
+        """The queries have failed, or the making of a connection for them; the connection goes."""
+        queries, self._queries = self._queries, []
+        together = len(queries) > 1 and isinstance(error, Exception)
         if self._connection is None:
             self._queue.connections.forget()
         else:
-            broken = self._queue.take_back(self._connection, clean, error)
+            broken = self._queue.take_back(self._connection, self._clean, error)
             if broken is not None:
                 broken.__cause__ = error
-                error = broken
-        if query is not None:
+                error, together = broken, False
+        if together:
+            self._queue.put_back(queries)
+            return
+        for query in queries:
             query.failed(error)

@@ -12,6 +12,7 @@ import logging
 import ssl
 from collections.abc import Mapping, Sequence
 from contextvars import Context
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import asyncpg  # type: ignore[import-untyped]
@@ -64,12 +65,14 @@ class Statement(Request):
     Statements are equal that do the same, so that they are keys of what is kept.
     """
 
-    __slots__ = ('clean', 'many', 'several', 'sql', 'values')
+    __slots__ = ('clean', 'many', 'repeatable', 'several', 'sql', 'values')
 
     def __init__(self, sql: str, values: Sequence[Any], many: bool = False) -> None:
         look, self.clean, self.several = traits(sql)
         super().__init__(look)
         self.sql, self.values, self.many = sql, values, many
+        #: It may be sent with others (see `perform_together`).
+        self.repeatable = look and not many
 
     def _key(self) -> tuple[Any, ...]:
         return self.sql, repr(self.values), self.many
@@ -83,6 +86,9 @@ class Statement(Request):
 
 class Script(Request):
     """Statements one after the other, in one transaction."""
+
+    repeatable = False
+    sql = ''
 
     __slots__ = ('clean', 'statements')
 
@@ -105,7 +111,7 @@ class Backend:
         self._alias, self._member = alias, member
         self.connections: Connections[Any] = Connections(self._connect, _close, _usable, alias.max_conns)
         self._ssl: ssl.SSLContext | str = ssl.create_default_context() if alias.ssl else 'prefer'
-        self.queue = Queue(self.connections, perform, self.take_back, self.recover)
+        self.queue = Queue(self.connections, perform, perform_together, self.take_back, self.recover)
 
     def take_back(self, connection: Any, clean: bool, error: BaseException) -> NetworkError | None:
         """Take a connection back after an error; what is raised in its place where the connection broke."""
@@ -217,6 +223,29 @@ async def perform(connection: Any, request: Statement | Script) -> list[Record]:
     else:
         rows = await connection.fetch(statement.sql, *statement.values)
     return records(rows)
+
+
+async def perform_together(connection: Any, requests: Sequence[Statement]) -> list[list[Record]]:
+    """The rows of each of some requests that differ in their values only, sent in one go."""
+    sql = _numbering(requests[0].sql, len(requests[0].values) + 1)
+    rows = await connection.fetchmany(
+        sql, [(*request.values, number) for number, request in enumerate(requests)]
+    )
+    found: list[list[Record]] = [[] for _ in requests]
+    if rows:
+        names = tuple(rows[0].keys())[:-1]
+        for row in rows:
+            found[row[-1]].append(Record(zip(names, row, strict=False)))
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _numbering(sql: str, place: int) -> str:
+    """`sql`, which only looks, with its parameter `$place` as one more column: whose row it is.
+
+    The line ends are for a comment at its end.
+    """
+    return f'SELECT looked.*, ${place}::int4 FROM (\n{sql.rstrip().rstrip(";")}\n) AS looked'
 
 
 def records(rows: Sequence[Any]) -> list[Record]:
