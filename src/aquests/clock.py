@@ -1,32 +1,31 @@
 """When time is up for Tasks: a thread that sleeps until the next deadline.
 
 Deadlines are kept in buckets of those that come about the same time, for most are never reached: setting one
-and unsetting it is an addition to a set and a removal. So a Task may be told a little late: see `WIDTH`.
+and unsetting it is an addition to a set and a removal. So a Task is told up to a hundredth of a second late.
 
 Shared: a bucket's set, by single operations. Making buckets, and the thread, under `_lock`. The thread is
-woken only for a bucket earlier than the one it sleeps until.
+woken only for a bucket earlier than the one it sleeps until, and passes over those that are empty.
 """
 
 from __future__ import annotations
 
 import heapq
 import logging
-import math
 import threading
 import time
 from typing import Protocol
 
 log = logging.getLogger('aquests')
 
-#: Seconds that the deadlines of a bucket span: for those that are further away than `NEAR`, and for others.
-WIDTH = 0.05
-NEAR = 1.0
-NEAR_WIDTH = 0.005
+#: Buckets for a second.
+PER_SECOND = 100
 
 
 class Expiring(Protocol):
     def expire(self) -> None: ...
 
+
+_NEVER = 1 << 60
 
 #: Those whose time is up at about the same moment; a deadline is unset by leaving it.
 Bucket = set[Expiring]
@@ -38,15 +37,14 @@ class Clock:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._buckets: dict[float, Bucket] = {}
-        self._times: list[float] = []  # a heap of the buckets' keys
-        self._until = 0.0  # what the thread sleeps until
+        self._buckets: dict[int, Bucket] = {}
+        self._times: list[int] = []  # a heap of the buckets' keys
+        self._until = 0  # the key of what the thread sleeps until; 0 while it is awake
         self._thread: threading.Thread | None = None
 
     def set(self, when: float, task: Expiring) -> Bucket:
         """Have `task` told; it is unset by being discarded from what this gives."""
-        width = WIDTH if when - time.monotonic() > NEAR else NEAR_WIDTH
-        key = math.ceil(when / width) * width
+        key = int(when * PER_SECOND) + 1
         while True:
             bucket = self._buckets.get(key)
             if bucket is None:
@@ -54,11 +52,9 @@ class Clock:
             bucket.add(task)
             if self._buckets.get(key) is bucket:
                 return bucket
-            # It was taken out at this very moment, perhaps before we were in it.
-            bucket.discard(task)
-            key = math.ceil(time.monotonic() / NEAR_WIDTH + 1) * NEAR_WIDTH
+            bucket.discard(task)  # it was taken out at this very moment, perhaps before we were in it
 
-    def _make(self, key: float) -> Bucket:
+    def _make(self, key: int) -> Bucket:
         with self._lock:
             bucket = self._buckets.get(key)
             if bucket is None:
@@ -80,7 +76,7 @@ class Clock:
             thread.join(1.0)
 
     def _start(self) -> None:
-        self._until = 0.0
+        self._until = 0
         self._thread = threading.Thread(target=self._run, name='aquests-clock', daemon=True)
         try:
             self._thread.start()
@@ -106,12 +102,18 @@ class Clock:
         with self._lock:
             while self._thread is me:
                 now = time.monotonic()
-                while self._times and self._times[0] <= now:
-                    bucket = self._buckets.pop(heapq.heappop(self._times))
+                while self._times:
+                    key = self._times[0]
+                    bucket = self._buckets[key]
+                    if bucket and key > now * PER_SECOND:
+                        break
+                    heapq.heappop(self._times)
+                    del self._buckets[key]
                     if bucket:
                         return bucket
-                self._until = self._times[0] if self._times else float('inf')
-                self._changed.wait(min(max(self._until - now, 0), 3600))
+                self._until = self._times[0] if self._times else _NEVER
+                self._changed.wait(min(max(self._until / PER_SECOND - now, 0), 3600))
+                self._until = 0
         return None
 
 

@@ -36,7 +36,7 @@ class _Member:
 
     def value(self, method: str) -> Any:
         """What the group's result has for this Task, asked for by `method` if its name says nothing."""
-        if self.constant:
+        if self.constant or (method == 'fetch' and not self.steps and not self.method):
             return self.task.fetch()
         method = self.method or ('fetch' if self.steps else method)
         value = _as_dict(self.task) if method == 'dict' else getattr(self.task, method)()
@@ -178,7 +178,9 @@ class Tasks(Task):
 
     def _add(self, members: list[_Member]) -> None:
         with self._lock:
-            names = {member.name for member in self._members if member.name is not None}
+            names = (
+                {member.name for member in self._members if member.name is not None} if self._named else set()
+            )
             for member in members:
                 if member.name is not None:
                     if member.name in names:
@@ -191,7 +193,8 @@ class Tasks(Task):
             over = self._over
             if pending:
                 self._result = None
-                self._scope = self._scope or next((task._scope for task in pending if task._scope), None)
+                if self._scope is None:
+                    self._scope = next((task._scope for task in pending if task._scope), None)
                 if self._deadline is not None and self._alarm is None:
                     self._alarm = clocks.clock.set(self._deadline, self)
         for task in pending:

@@ -120,6 +120,8 @@ class Result:
 
     def fetch(self, *args: Any, **kargs: Any) -> Any:
         """The data; raises as the Task's `fetch ()`."""
+        if self.error is None and self.status_code < 300:
+            return self.data
         return self.raise_for_status().data
 
     def one(self, *args: Any, **kargs: Any) -> Any:

@@ -104,7 +104,10 @@ class Task:
         `timeout`: seconds to wait; then TaskTimeout is raised and the Task goes on. `cache`, `cache_if`
         concern kinds of Tasks that can be cached.
         """
-        return self._await_result(timeout).fetch()
+        result = self._result
+        if result is None:
+            result = self._await_result(timeout)
+        return result.fetch()
 
     def one(
         self, cache: float | None = None, cache_if: Sequence[int] = (200,), timeout: float | None = None

@@ -98,8 +98,11 @@ async def _wait(was: Was, deferred: Deferred, task: Task, done: Done, failed: Fa
 
 def _make(was: Was, deferred: Deferred, done: Done, failed: Failed) -> None:
     try:
-        with limits.armed(was):
+        if limits.left(was) is None:
             content = deferred.make(was)
+        else:
+            with limits.armed(was):
+                content = deferred.make(was)
         if is_deferred(content):
             resolve(was, content, done, failed)
         else:

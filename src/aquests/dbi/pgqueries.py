@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Any
 
 from ..cluster import Seat
@@ -171,6 +172,7 @@ class Queue:
             query.alone = True
             query.request.waiting = True
             self._waiting.appendleft(query)
+        self._serve()
 
     def _serve(self) -> None:
         """One more takes queries, if there is a connection to be had."""
@@ -193,7 +195,8 @@ class _Taker:
         self._connection = connection
         self._clean = True
         self._queries: list[Query] = []  # those under way
-        self._task = asyncio.get_running_loop().create_task(self._take())
+        # In a context of its own: it must not keep the request that happens to be the first.
+        self._task = asyncio.get_running_loop().create_task(self._take(), context=Context())
 
     def stop(self) -> None:
         """Stop what is done, if nobody wants it any more; the connection is then brought in order."""
@@ -215,9 +218,10 @@ class _Taker:
                     await self._do_together(queries)
                 self._queries = []
         except BaseException as error:
-            # Without this frame, which would keep the queries.
+            # Without this frame, which would keep the queries, and be kept by this name.
             trace = error.__traceback__
-            self._failed(error.with_traceback(trace and trace.tb_next))
+            trace = trace and trace.tb_next
+            self._failed(error.with_traceback(trace))
             if isinstance(error, asyncio.CancelledError):
                 raise
         else:

@@ -95,11 +95,7 @@ class PgSession:
         async def do() -> None:
             connection = await self._begun()
             self._cursor = None
-            try:
-                self._cursor = await connection.cursor(statement.sql, *statement.values)
-            except asyncpg.ReadOnlySQLTransactionError as error:
-                error.add_note('a cursor only reads: use was.transaction or was.db for what writes')
-                raise
+            self._cursor = await connection.cursor(statement.sql, *statement.values)
 
         return self._step(do)
 
@@ -180,8 +176,11 @@ class PgSession:
                 self._end()
                 self._cluster.failed(seat)
                 raise _backend(seat).broken(error) from error
-            if isinstance(error, asyncpg.PostgresError) and self._transaction is not None:
+            # Those without a severity are the driver's own: it sent nothing.
+            if getattr(error, 'severity', None) is not None and self._transaction is not None:
                 self._failed = error
+            if isinstance(error, asyncpg.ReadOnlySQLTransactionError) and not self._writes:
+                error.add_note('a cursor only reads: use was.transaction or was.db for what writes')
             raise
         self._failed = None  # it did something after that, so the user has helped himself (ROLLBACK TO)
         return value
