@@ -12,6 +12,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Any
 
 log = logging.getLogger('aquests')
@@ -29,7 +30,7 @@ _inherited: list[Any] = []
 
 class _OwnLoop:
     def __init__(self) -> None:
-        self.loop = _new_loop()
+        self.loop = Context().run(_new_loop)  # it would keep that of who happens to be the first
         self._thread = threading.Thread(target=self._run, name='aquests-loop', daemon=True)
         try:
             self._thread.start()

@@ -135,7 +135,7 @@ class PgSession:
         from .. import loop
 
         try:
-            loop.get().call_soon_threadsafe(self._end)
+            loop.get().call_soon_threadsafe(self.end)
         except RuntimeError:  # the loop has ended, and with it the connection
             pass
 
@@ -157,7 +157,7 @@ class PgSession:
                     raise TaskCancelled(f'this {self.name} has ended')
                 return await self._watched(do)
         except asyncio.CancelledError:
-            self._end()
+            self.end()
             raise
         finally:
             self._steps.discard(step)
@@ -168,12 +168,12 @@ class PgSession:
         try:
             value = await do()
         except NetworkError:
-            self._end()
+            self.end()
             raise
         except Exception as error:
             seat = self._seat
             if seat is not None and is_broken(error, self._connection):
-                self._end()
+                self.end()
                 self._cluster.failed(seat)
                 raise _backend(seat).broken(error) from error
             # Those without a severity are the driver's own: it sent nothing.
@@ -190,6 +190,7 @@ class PgSession:
         if self._connection is None:
             self._seat, self._connection = await self._acquire()
             self._seat.active += 1
+            _backend(self._seat).sessions.add(self)
         if self._transaction is None:
             self._transaction = self._connection.transaction(readonly=not self._writes)
             await self._transaction.start()
@@ -211,7 +212,7 @@ class PgSession:
                 self._cluster.worked(seat)
                 return seat, connection
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """Cancel what is under way; then the connection is given back, and what is open is rolled back."""
         if not self._closed:
             self._closed = True
@@ -226,6 +227,7 @@ class PgSession:
         self._seat = self._connection = self._transaction = self._cursor = None
         if seat is not None:
             seat.active -= 1
+            _backend(seat).sessions.discard(self)
             _backend(seat).recover(connection, transaction)
 
 

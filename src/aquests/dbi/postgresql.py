@@ -110,6 +110,10 @@ class Backend:
     def __init__(self, alias: Alias, member: Member) -> None:
         self._alias, self._member = alias, member
         self.connections: Connections[Any] = Connections(self._connect, _close, _usable, alias.max_conns)
+        #: Those that have a connection.
+        self.sessions: set[PgSession] = set()
+        #: Held here, for the loop itself only has weak references.
+        self._recovering: set[asyncio.Future[None]] = set()
         self._ssl: ssl.SSLContext | str = ssl.create_default_context() if alias.ssl else 'prefer'
         self.queue = Queue(self.connections, perform, perform_together, self.take_back, self.recover)
 
@@ -126,6 +130,10 @@ class Backend:
 
     async def close(self, timeout: float) -> None:
         self.queue.close()
+        for session in list(self.sessions):
+            session.end()
+        if self._recovering:
+            await asyncio.wait(self._recovering, timeout=timeout)
         await self.connections.close()
 
     async def acquire(self, request: Request) -> Any:
@@ -137,8 +145,8 @@ class Backend:
         `transaction`: asyncpg's, if one was begun with it.
         """
         recovering = asyncio.ensure_future(self._recover(connection, transaction))
-        _recovering.add(recovering)
-        recovering.add_done_callback(_recovering.discard)
+        self._recovering.add(recovering)
+        recovering.add_done_callback(self._recovering.discard)
 
     async def _recover(self, connection: Any, transaction: Any) -> None:
         try:
@@ -195,10 +203,6 @@ class Backend:
             connection.terminate()
             raise
         return connection
-
-
-#: Held here, for the loop itself only has weak references.
-_recovering: set[asyncio.Future[None]] = set()
 
 
 def connect(alias: Alias, member: Member) -> Backend:
