@@ -43,7 +43,10 @@ class Clock:
         self._thread: threading.Thread | None = None
 
     def set(self, when: float, task: Expiring) -> Bucket:
-        """Have `task` told; it is unset by being discarded from what this gives."""
+        """Have `task` told; it is unset by being discarded from what this gives.
+
+        One deadline for a Task at a time: two at about the same moment would be one.
+        """
         key = int(when * PER_SECOND) + 1
         while True:
             bucket = self._buckets.get(key)

@@ -36,11 +36,20 @@ class Limit:
 
     @contextmanager
     def armed(self) -> Iterator[None]:
-        bucket = clock.clock.set(self._when, self)
+        # One for each `with`: a thread may begin while the one before it is still on its way out.
+        alarm = _Alarm(self._exchange, self._seconds)
+        bucket = clock.clock.set(self._when, alarm)
         try:
             yield
         finally:
-            bucket.discard(self)
+            bucket.discard(alarm)
+
+
+class _Alarm:
+    __slots__ = ('_exchange', '_seconds')
+
+    def __init__(self, exchange: Exchange, seconds: float) -> None:
+        self._exchange, self._seconds = exchange, seconds
 
     def expire(self) -> None:
         """Called by the clock, on its thread."""
