@@ -50,7 +50,7 @@ class Clock:
         key = int(when * PER_SECOND) + 1
         while True:
             bucket = self._buckets.get(key)
-            if bucket is None:
+            if bucket is None or self._thread is None:
                 bucket = self._make(key)
             bucket.add(task)
             if self._buckets.get(key) is bucket:
@@ -63,11 +63,11 @@ class Clock:
             if bucket is None:
                 bucket = self._buckets[key] = set()
                 heapq.heappush(self._times, key)
-                if self._thread is None:
-                    self._start()
-                elif key < self._until:
-                    self._until = key  # the next one need not wake it again
-                    self._changed.notify()
+            if self._thread is None:
+                self._start()
+            elif key < self._until:
+                self._until = key  # the next one need not wake it again
+                self._changed.notify()
         return bucket
 
     def close(self) -> None:

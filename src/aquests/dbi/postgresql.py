@@ -25,6 +25,7 @@ from ..sql import POSTGRESQL, Builder, Entry, Json
 from ..task import Task
 from .base import Interface as Base
 from .base import Request
+from .channels import LIMIT, Channel
 from .connections import Connections
 from .pgqueries import Query, Queue
 from .statements import numbered, traits
@@ -171,7 +172,7 @@ class Backend:
 
     async def _connect(self) -> Any:
         # In a context of its own: a connection must not keep the request that happened to make it.
-        opening = asyncio.get_running_loop().create_task(self._open(), context=Context())
+        opening = asyncio.get_running_loop().create_task(self.open(), context=Context())
         try:
             return await opening
         except asyncio.CancelledError:
@@ -179,7 +180,8 @@ class Backend:
                 opening.result().terminate()
             raise
 
-    async def _open(self) -> Any:
+    async def open(self) -> Any:
+        """A connection that is not the pool's: the caller's to close."""
         member = self._member
         try:
             connection = await asyncpg.connect(
@@ -352,6 +354,18 @@ class Interface(Entry, Base):
     def cursor(self) -> Cursor:
         """Rows as they are needed (SPEC DB-04). It only reads."""
         return Cursor(self._session(False), self._own)
+
+    def listen(self, *channels: str, limit: int = LIMIT) -> Channel:
+        """Hear what NOTIFY says on `channels`: Records of `channel`, `data` and the sender's `pid`.
+
+        At most `limit` wait for who asks too late; then the oldest is dropped, and counted.
+        """
+        from .pglistening import Ears
+
+        if not channels:
+            raise TypeError('listen takes the names of channels')
+        what = f'the notifications {", ".join(channels)} of {self.alias.name}'
+        return Channel(Ears(self._cluster, channels).listen, what, self._own, limit)
 
     def _session(self, writes: bool) -> PgSession:
         from .pgsession import PgSession
