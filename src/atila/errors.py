@@ -22,6 +22,7 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from aquests.dbi.base import is_duplicate
 from aquests.errors import TaskCancelled, WrongCount
 from skitai.context import current
 from skitai.errorpage import accepts, error_content, reason_of
@@ -109,6 +110,8 @@ def fail(was: Was, error: BaseException) -> None:
     elif isinstance(error, WrongCount):  # `one ()`: the client asks for what is not there, or not alone
         code, reason = error.http_status, error.http_reason
         explain, errno, headers, message = str(error), 0, [], None
+    elif is_duplicate(error) and getattr(error, 'http_status', 0) == 409:  # `one ()` again (SPEC TK-05)
+        code, reason, explain, errno, headers, message = 409, reason_of(409), '', 0, [], None
     else:
         code = getattr(error, 'http_status', 500)
         if type(code) is not int or not 500 <= code <= 599:  # somebody else's attribute of that name

@@ -52,7 +52,9 @@ class _Held:
     """What transactions and cursors share: a session, and its end."""
 
     def __init__(self, session: Session, own: Callable[[Task], object] | None) -> None:
+        """`own (task)` is told of each step, and of what stands for the connection (`Lease`)."""
         self._session = session
+        self._own = own
         self._lease = Lease(session.close, 'a transaction')
         if own is not None:
             own(self._lease)
@@ -61,6 +63,11 @@ class _Held:
         """Give the connection back; what was not committed is rolled back."""
         self._session.close()
         self._lease.end()
+
+    def _step(self, task: Task) -> Task:
+        if self._own is not None:
+            self._own(task)
+        return task
 
     def _check(self) -> None:
         if self._lease.done():
@@ -94,7 +101,7 @@ class Transaction(_Held, Entry):
         On an event loop the Task is not finished: await or yield it.
         """
         self._check()
-        self._last = self._session.execute(query, params)
+        self._last = self._step(self._session.execute(query, params))
         self._open = True
         return _done(self._last)
 
@@ -123,13 +130,13 @@ class Transaction(_Held, Entry):
         """Keep what was done; what follows is a transaction of its own."""
         self._check()
         self._open = False
-        return _done(self._session.commit())
+        return _done(self._step(self._session.commit()))
 
     def rollback(self) -> Task:
         """Undo what was done since the last commit; what follows is a transaction of its own."""
         self._check()
         self._open = False
-        return _done(self._session.rollback())
+        return _done(self._step(self._session.rollback()))
 
     def _run_query(self, builder: Builder, **options: Any) -> Task:
         return self.execute(builder)
@@ -151,7 +158,7 @@ class Transaction(_Held, Entry):
                         '`yield tx.commit ()` or `await tx.commit ()` first, or use `async with`'
                     )
                 else:
-                    self._session.commit().commit()
+                    self._step(self._session.commit()).commit()
         finally:
             self.close()
 
@@ -162,7 +169,7 @@ class Transaction(_Held, Entry):
     async def __aexit__(self, kind: type[BaseException] | None, *error: object) -> None:
         try:
             if kind is None and self._open:
-                await (self._lease if self._lease.done() else self._session.commit())
+                await (self._lease if self._lease.done() else self._step(self._session.commit()))
         finally:
             self.close()
 
@@ -173,12 +180,12 @@ class Cursor(_Held):
     def execute(self, query: Any, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Task:
         """Begin to read the rows of a statement; what was left of the last one is dropped."""
         self._check()
-        return _done(self._session.open(query, params))
+        return _done(self._step(self._session.open(query, params)))
 
     def fetchmany(self, count: int = 100) -> Any:
         """The next rows, at most `count`; an empty list at the end. On an event loop a Task of it."""
         self._check()
-        task = self._session.take(count)
+        task = self._step(self._session.take(count))
         return task if on_loop() else task.fetch()
 
     fetch = fetchn = fetchmany
