@@ -115,10 +115,8 @@ class Backend:
             link.given_up()
 
     async def _run_alone(self, request: Any) -> Any:
-        request.waiting = True
         connections = self.connections
-        link = await connections.acquire()
-        request.waiting = False
+        link = await connections.acquire(request)
         try:
             reply = await link.send(request.data, request.raws)
         except asyncio.CancelledError:
