@@ -75,6 +75,7 @@ def test_a_server_dies_in_the_middle_of_1000_queries(servers: list[Server], toge
     outcome: Counter[str] = Counter()
     wrong: list[Any] = []
     lock = threading.Lock()
+    killing = threading.Event()
 
     def look(number: int, task: Any) -> None:
         try:
@@ -99,14 +100,19 @@ def test_a_server_dies_in_the_middle_of_1000_queries(servers: list[Server], toge
                 tasks = [(number, ask(db, number)) for number in numbers[start : start + 25]]
                 for number, task in tasks:
                     look(number, task)
+                if start == 50:
+                    killing.wait(20)
                 time.sleep(0.02)
         else:
-            for number in numbers:
+            for i, number in enumerate(numbers):
                 look(number, ask(db, number))
+                if i == 60:
+                    killing.wait(20)
                 time.sleep(0.002)
 
     threads = from_threads(8, work)
     wait_for(lambda: outcome['right'] > 100, 'the first answers')
+    killing.set()
     server.kill()
     wait_for(lambda: outcome['lost'] or not any(thread.is_alive() for thread in threads), 'an error')
     server.start()
@@ -125,11 +131,15 @@ def test_what_was_written_was_written_once(servers: list[Server]) -> None:
     server = servers[0]
     done: list[int] = []
     lost: list[int] = []
+    killing = threading.Event()
 
     def work(thread: int) -> None:
         db = make([server])
         for i in range(100):
             number = thread * 100 + i
+            if i == 50:
+                killing.wait(20)
+            time.sleep(0.002)
             try:
                 db.execute('INSERT INTO written VALUES ($1)', [number]).commit()
                 done.append(number)
@@ -139,6 +149,7 @@ def test_what_was_written_was_written_once(servers: list[Server]) -> None:
 
     threads = from_threads(4, work)
     wait_for(lambda: len(done) > 40, 'the first')
+    killing.set()
     server.kill()
     wait_for(lambda: lost, 'an error')
     server.start()
@@ -324,6 +335,8 @@ def test_a_thousand_that_fail_leave_nothing(servers: list[Server]) -> None:
     fail()
     made = db._cluster.seats[0].backend.connections.counts
     wait_for(lambda: made()[0] == made()[1], 'all connections given back')
+    aquests.Tasks(db.execute('SELECT pg_sleep (0.1)') for _ in range(4)).commit()
+    wait_for(lambda: made() == (4, 4, 0), 'as many connections as there may be')
     before = census()
     fail()
     assert ask(db, 5).one().n == 5
