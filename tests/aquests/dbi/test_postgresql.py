@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
 import time
 import uuid
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from databases import Postgres
 
 Db = Callable[..., Any]
+
+PID = 'SELECT pg_backend_pid () AS a, pg_sleep (0.01)'
 
 #: What a text may have in it.
 _CHARACTERS = st.characters(exclude_characters='\0', exclude_categories=['Cs'])
@@ -900,3 +903,22 @@ def test_nothing_of_a_request_is_kept_by_a_connection(db: Db) -> None:
         return kept[0]() is None
 
     wait_for(gone, 'the end of the request', 5)
+
+
+def test_a_forked_child_has_connections_of_its_own(db: Db) -> None:
+    """What it inherited it neither uses nor closes, nor does it stop the parent from hearing of it."""
+    pids = {row.a for task in [db().execute(PID) for _ in range(8)] for row in task.fetch()}
+    for _ in range(3):
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                gc.collect()
+                if db().execute(PID).one().a not in pids:
+                    gc.collect()
+                    code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        found = {row.a for task in [db().execute(PID) for _ in range(8)] for row in task.fetch(timeout=5)}
+        assert found <= pids
