@@ -27,12 +27,12 @@ class _Member:
 
     def __init__(self, task: Task, name: str | None, constant: bool = False) -> None:
         self.task = task
-        self.shown = name or ''
+        self.shown = self.name = name
         self.constant = constant
-        self.method, self.steps = '', ()  # type: str, tuple[str, ...]
-        if name is not None and not constant:
-            name, self.method, self.steps = split_name(name)
-        self.name = name
+        self.method: str = ''
+        self.steps: tuple[str, ...] = ()
+        if name is not None and not constant and '__' in name:
+            self.name, self.method, self.steps = split_name(name)
 
     def value(self, method: str) -> Any:
         """What the group's result has for this Task, asked for by `method` if its name says nothing."""
@@ -41,7 +41,7 @@ class _Member:
         method = self.method or ('fetch' if self.steps else method)
         value = _as_dict(self.task) if method == 'dict' else getattr(self.task, method)()
         for step in self.steps:
-            value = _element(value, step, self.shown)
+            value = _element(value, step, self.shown or '')
         return value
 
 
@@ -178,16 +178,13 @@ class Tasks(Task):
 
     def _add(self, members: list[_Member]) -> None:
         with self._lock:
-            names = (
-                {member.name for member in self._members if member.name is not None} if self._named else set()
-            )
-            for member in members:
-                if member.name is not None:
-                    if member.name in names:
-                        raise TypeError(f'two results of Tasks are named {member.name!r}')
-                    names.add(member.name)
+            together = [*self._members, *members]
+            names = [member.name for member in together if member.name is not None]
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise TypeError(f'two results of Tasks are named {twice!r}')
             self._named = bool(names)
-            self._members = [*self._members, *members]
+            self._members = together
             pending = [member.task for member in members if member.task._result is None]
             self._pending += len(pending)
             over = self._over
