@@ -20,6 +20,7 @@ from ..records import Record
 from ..sql import Builder, Entry
 from ..task import Task
 from ..threads import Thread
+from .apart import apart
 from .asynconnect import AsynConnect, AsynRequest
 from .base import Interface as Base
 from .base import Request
@@ -132,7 +133,7 @@ class Backend:
     async def _connect(self) -> AsynConnect:
         connection = self._kind.instance(self._member, self._lock)
         try:
-            await _call(connection.connect)
+            await apart(_call(connection.connect))
         except BaseException as error:
             _in_background(_close(connection))
             if isinstance(error, OSError | EOFError) and not isinstance(error, NetworkError):

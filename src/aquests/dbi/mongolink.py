@@ -19,6 +19,7 @@ from .. import loop as loops
 from ..aliases import Alias, Member
 from ..errors import NetworkError, TaskTimeout
 from ..records import Record
+from .apart import apart
 from .base import Request
 
 #: Seconds to find out that a server is not there.
@@ -72,7 +73,7 @@ class Backend:
         async with self._places:
             request.waiting = False
             try:
-                return await self._run(request)
+                return await apart(self._run(request))
             except errors.PyMongoError as error:
                 translated = self._translated(error, request)
                 if translated is error:

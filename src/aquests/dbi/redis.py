@@ -17,6 +17,7 @@ from .. import loop as loops
 from ..aliases import Alias, Member
 from ..errors import NetworkError
 from ..task import Mask, Task
+from .apart import apart
 from .base import Interface as Base
 from .channels import LIMIT, Channel
 from .connections import Connections
@@ -67,11 +68,11 @@ class Backend:
 
     async def open(self) -> Link:
         """A connection; it is closed with the others."""
-        link = await open_link(self._alias, self._member, self._database)
+        link = await apart(open_link(self._alias, self._member, self._database), Link.abort)
         # An interface may be kept longer than the loop: what it opens on another one is closed with that.
         loops.at_end(self.close)
         self._links.add(link)
-        link.closed.add_done_callback(lambda _: self._links.discard(link))
+        link.closed.add_done_callback(lambda _: self._links.discard(link), context=Context())
         return link
 
     async def close(self, timeout: float) -> None:
@@ -91,7 +92,6 @@ class Backend:
     async def _open_common(self) -> Link:
         """The common connection, which one opens for all."""
         if self._opening is None:
-            # In a context of its own: it must not keep the request that happens to be the first.
             self._opening = asyncio.get_running_loop().create_task(self._open(), context=Context())
         try:
             return await asyncio.shield(self._opening)

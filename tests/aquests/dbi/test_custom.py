@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
 import socket
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -373,6 +376,25 @@ def test_built_queries(db_of: Db, tmp_path: Path) -> None:
         db.insert('foo').set(name='x').append(db.insert('foo').set(name='y')).tran().execute()
     with pytest.raises(TypeError, match='give no parameters'):
         db.execute(db.select('foo'), [1])
+
+
+def test_a_connection_keeps_nothing_of_the_request_that_made_it(
+    db_of: Db, line_server: LineServer, kind: Any
+) -> None:
+    class Kept: ...
+
+    kept = Kept()
+    variable: ContextVar[Any] = ContextVar('variable', default=None)
+    db = db_of(kind, line_server.address)
+
+    def work(kept: Kept) -> None:
+        variable.set(kept)
+        db.echo(1).commit()
+
+    copy_context().run(work, kept)
+    gone = weakref.ref(kept)
+    del kept
+    wait_for(lambda: gc.collect() >= 0 and gone() is None, 'the request is gone')
 
 
 # -- the style of MongoDB ---------------------------------------------------------------------------

@@ -9,7 +9,9 @@ import os
 import signal
 import threading
 import uuid
+import weakref
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar, copy_context
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -451,3 +453,20 @@ def test_nothing_is_left_of_what_failed(ten: Any, db_of: Db, member: str) -> Non
         return sum('find' in repr(task) for task in asyncio.all_tasks())
 
     assert asyncio.run_coroutine_threadsafe(others(), loop.get()).result(10) == 0
+
+
+def test_a_connection_keeps_nothing_of_the_request_that_made_it(db_of: Db, member: str) -> None:
+    class Kept: ...
+
+    kept = Kept()
+    variable: ContextVar[Any] = ContextVar('variable', default=None)
+    db = db_of(member)
+
+    def work(kept: Kept) -> None:
+        variable.set(kept)
+        db.find({}).commit()
+
+    copy_context().run(work, kept)
+    gone = weakref.ref(kept)
+    del kept
+    wait_for(lambda: gc.collect() >= 0 and gone() is None, 'the request is gone')

@@ -11,7 +11,9 @@ import signal
 import socket
 import ssl
 import threading
+import weakref
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Any
 
@@ -547,6 +549,24 @@ def test_a_stopped_server(db_of: Db, server: Redis) -> None:
         os.kill(pid, signal.SIGCONT)
     for number in range(20):
         assert db.echo(str(number)).fetch() == str(number)
+
+
+def test_a_connection_keeps_nothing_of_the_request_that_made_it(db_of: Db, redis_server: Redis) -> None:
+    class Kept: ...
+
+    kept = Kept()
+    variable: ContextVar[Any] = ContextVar('variable', default=None)
+    db = db_of(f'{redis_server.host}:{redis_server.port}/9')
+
+    def work(kept: Kept) -> None:
+        variable.set(kept)
+        db.ping().commit()
+        db.blpop('list', timeout=0.01).commit()
+
+    copy_context().run(work, kept)
+    gone = weakref.ref(kept)
+    del kept
+    wait_for(lambda: gc.collect() >= 0 and gone() is None, 'the request is gone')
 
 
 class Fake:
