@@ -174,6 +174,18 @@ class Queue:
             self._waiting.appendleft(query)
         self._serve()
 
+    def not_reached(self, error: NetworkError) -> None:
+        """A connection could not be made. Where there is no other either, nobody waits for one in vain."""
+        connecting = sum(taker.connects for taker in self.takers)
+        if self.connections.counts()[0] > connecting:
+            return
+        waiting, self._waiting = self._waiting, deque()
+        for query in waiting:
+            if query.done():
+                query.passed_over()
+            else:
+                query.failed(error)
+
     def _serve(self) -> None:
         """One more takes queries, if there is a connection to be had."""
         if self._waiting:
@@ -197,6 +209,11 @@ class _Taker:
         self._queries: list[Query] = []  # those under way
         # In a context of its own: it must not keep the request that happens to be the first.
         self._task = asyncio.get_running_loop().create_task(self._take(), context=Context())
+
+    @property
+    def connects(self) -> bool:
+        """Whether its connection is still to be made."""
+        return self._connection is None
 
     def stop(self) -> None:
         """Stop what is done, if nobody wants it any more; the connection is then brought in order."""
@@ -256,6 +273,8 @@ class _Taker:
         queries, self._queries = self._queries, []
         together = len(queries) > 1 and isinstance(error, Exception)
         if self._connection is None:
+            if isinstance(error, NetworkError):
+                self._queue.not_reached(error)
             self._queue.connections.forget()
         else:
             broken = self._queue.take_back(self._connection, self._clean, error)

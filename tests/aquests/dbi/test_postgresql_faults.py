@@ -295,6 +295,12 @@ def test_another_member_where_one_says_nothing(
         assert [ask(db, i).one().n for i in range(5)] == list(range(5))
         assert db._cluster.seats[0].failures == 1
 
+        name = f'@many{silent.getsockname()[1]}'  # none waits for one connect after the other
+        _register.add(name, DB_PGSQL, members, max_conns=1)
+        db = dbi.database(name, Options(timeout=3), None, _register)
+        tasks = [ask(db, i) for i in range(60)]
+        assert [task.one().n for task in tasks] == list(range(60))
+
 
 def descriptors() -> int:
     return len(os.listdir('/proc/self/fd'))
