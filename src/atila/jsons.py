@@ -22,6 +22,19 @@ from aquests import Record
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 #: Whose items are looked through; rows of databases are Records.
 _DICTS: frozenset[type] = frozenset((dict, Record))
+#: What databases have besides and is written as its text; by name, for their packages need not be there.
+_TEXTS = frozenset(
+    {
+        'bson.decimal128.Decimal128',
+        'bson.objectid.ObjectId',
+        'ipaddress.IPv4Address',
+        'ipaddress.IPv4Interface',
+        'ipaddress.IPv4Network',
+        'ipaddress.IPv6Address',
+        'ipaddress.IPv6Interface',
+        'ipaddress.IPv6Network',
+    }
+)
 
 
 def _utc(value: datetime.datetime) -> datetime.datetime:
@@ -118,6 +131,8 @@ def _convert(value: Any, date: Callable[[datetime.datetime], Any]) -> Any:
         return _convert(msgspec.structs.asdict(value), date)
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).decode('utf-8')
+    if f'{kind.__module__}.{kind.__qualname__}' in _TEXTS:
+        return str(value)
     raise TypeError(f'{kind.__name__} cannot be written as JSON')
 
 

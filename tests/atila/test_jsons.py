@@ -6,11 +6,13 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import ipaddress
 import json
 import uuid
 from collections import OrderedDict, UserDict
 from typing import Any
 
+import bson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,6 +81,10 @@ class Text(str):
         (datetime.timedelta(minutes=1.5), 90.0),
         (decimal.Decimal('1.10'), '1.10'),
         (uuid.UUID(int=1), '00000000-0000-0000-0000-000000000001'),
+        (bson.ObjectId('66f1a0c3e5b4d2a190817263'), '66f1a0c3e5b4d2a190817263'),
+        (bson.Decimal128('1.10'), '1.10'),
+        (ipaddress.ip_interface('10.0.0.1/8'), '10.0.0.1/8'),
+        (ipaddress.ip_address('::1'), '::1'),
         (Colour.RED, 'red'),
         (Number.ONE, 1),
         (Point(1, datetime.date(2026, 5, 1)), {'x': 1, 'when': '2026-05-01'}),
