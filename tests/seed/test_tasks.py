@@ -1,7 +1,7 @@
 """Acceptance rows of the chapters on Tasks and coroutines (SPEC appendix A).
 
-A-65, A-85, A-86, A-88 to A-90, A-115, A-116, A-118, A-119, A-123 to A-128, A-134. Where the seed asks a
-database or another site, a Thread or a Mask gives the same data.
+A-65, A-85, A-86, A-89, A-90, A-115, A-116, A-118, A-119, A-128, A-134; those with databases are in
+test_databases. Where the seed asks another site, a Thread or a Mask gives the same data.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ MYAPP = """
     import random
     import time
 
-    from aquests import Record
     from atila import Atila
 
     LOGS = os.path.join (os.path.dirname (__file__), 'log')
@@ -45,26 +44,13 @@ MYAPP = """
         app.mount ('/65', row_65)
         app.mount ('/85', row_85)
         app.mount ('/86', row_86)
-        app.mount ('/88', row_88)
         app.mount ('/89', row_89)
         app.mount ('/90', row_90)
         app.mount ('/115', row_115)
         app.mount ('/116', row_116)
         app.mount ('/118', row_118)
-        app.mount ('/123', row_123)
-        app.mount ('/124', row_124)
-        app.mount ('/125', row_125)
-        app.mount ('/126', row_126)
-        app.mount ('/127', row_127)
         app.mount ('/128', row_128)
         app.mount ('/134', row_134)
-
-    # what the seed asks a database for
-    def users ():
-        return [
-            Record (id = 1, name = 'Hans', password = 'secret'),
-            Record (id = 2, name = 'Roh', password = '')
-        ]
 
     # what the seed asks another site for
     def page (text, *args, **kargs):
@@ -73,11 +59,6 @@ MYAPP = """
 
     def my_func (arg1, arg2):
         return [arg1, arg2, os.getpid ()]
-
-    def hide_password (rows):
-        for row in rows:
-            row.password = '****'
-        return rows
 
     # lines 1263-1264
     def respond (was, task):
@@ -116,30 +97,6 @@ MYAPP = """
             tasks = was.Mask ([1, 2])
             result1, result2 = tasks.fetch () # 1, 2
             return was.API (results = [result, result1, result2])
-
-    def row_88 (app):
-        @app.route ('/list')
-        def several (was):
-            arg1, arg2 = 'a', 2
-            task1 = was.Thread (users)
-            task2 = was.Thread (page, {'id': 100})
-            task3 = was.Process (my_func, arg1, arg2)
-            tasks = was.Tasks ([task1, task2, task3])
-            a, b, c = tasks.fetch () # got 3 results
-            return was.API (a = a, b = b, c = c)
-
-        @app.route ('/named')
-        def named (was):
-            inserted = []
-            tasks = was.Tasks (
-                was.Thread (inserted.append, 'Hans'),
-                files = was.Subprocess (f'ls {LOGS}', filter = lambda x: x.replace (' ', '_')),
-                result = was.Thread (users, filter = hide_password)
-            )
-            results = tasks.fetch ()
-            results ['files']
-            results ['result']
-            return was.API (results = results, names = sorted (results), inserted = inserted)
 
     def row_89 (app):
         @app.route ("/coroutine/2", coroutine = True)
@@ -229,53 +186,6 @@ MYAPP = """
                 return math.sqrt (a)
             return was.Thread (sqrt, args = (4.0,)).then (respond)
 
-    def row_123 (app):
-        @app.route ('')
-        def filtered (was):
-            return was.Map (
-                files = was.Subprocess (f'ls {LOGS}', filter = lambda x: x.replace (' ', '_')),
-                result = was.Thread (users, filter = hide_password)
-            )
-
-    def row_124 (app):
-        @app.route ('')
-        def index (was):
-            return was.render_or_Map ("index.j2", result = was.Thread (users))
-
-    def row_125 (app):
-        @app.route ('')
-        def mapped (was):
-            tasks = was.Tasks (
-                files = was.Subprocess (f'ls {LOGS}', filter = lambda x: x.replace (' ', '_')),
-                result = was.Thread (users, filter = hide_password)
-            )
-            return was.Mapped (tasks)
-
-    def row_126 (app):
-        @app.route ('')
-        def index (was):
-            tasks = was.Tasks (result = was.Thread (users))
-            return was.render_or_Mapped ("index.j2", tasks)
-
-    def row_127 (app):
-        fetch_count = 2
-        tble = [Record (id = number, name = f'name {number}') for number in range (1, 6)]
-
-        def select (id__gt, limit):
-            return [row for row in tble if row.id > id__gt][:limit]
-
-        @app.route ("/download_csv", coroutine = True)
-        def download_csv (was):
-            yield "ID, NAME\\n"
-            current_id = 0
-            while 1:
-                task = yield was.Thread (select, current_id, fetch_count)
-                rows = task.fetch ()
-                if not rows:
-                    break
-                current_id += fetch_count
-                yield '\\n'.join (['{}, "{}"'.format (row.id, row.name) for row in rows])
-
     def row_128 (app):
         @app.route ("/bistreaming", methods = ['POST'], coroutine = True, input_stream = True)
         def coroutine_streaming (was):
@@ -300,7 +210,6 @@ FILES = {
     'myapp/__init__.py': MYAPP,
     'myapp/log/my app.log': '',
     'myapp/log/syslog': '',
-    'myapp/templates/index.j2': '{% for row in context.result %}<li>{{ row.name }}</li>{% endfor %}',
     'myapp/templates/template.html': """\
         {% set rows = context.task1.fetch () %}
         {% for row in rows %}
@@ -309,14 +218,6 @@ FILES = {
         {% set profile = context.task2.one () %}
         <p>{{ profile.name }}</p>
     """,
-}
-
-FILTERED = {
-    'files': 'my_app.log\nsyslog\n',
-    'result': [
-        {'id': 1, 'name': 'Hans', 'password': '****'},
-        {'id': 2, 'name': 'Roh', 'password': '****'},
-    ],
 }
 
 
@@ -352,17 +253,6 @@ def test_a_85_thread_process_subprocess(site: ServerClient) -> None:
 
 def test_a_86_mask(site: ServerClient) -> None:
     assert site.get('/86').json() == {'results': [1, 1, 2]}
-
-
-def test_a_88_tasks(site: ServerClient) -> None:
-    found = site.get('/88/list').json()
-    assert [row['name'] for row in found['a']] == ['Hans', 'Roh']
-    assert (found['b'], found['c'][:2]) == ({'id': 100}, ['a', 2])
-
-
-def test_a_88_tasks_named(site: ServerClient) -> None:
-    found = site.get('/88/named').json()
-    assert found == {'results': FILTERED, 'names': ['files', 'result'], 'inserted': ['Hans']}
 
 
 def test_a_89_coroutine_single(site: ServerClient) -> None:
@@ -402,37 +292,6 @@ def test_a_118_process_then(site: ServerClient) -> None:
 
 def test_a_119_thread_then(site: ServerClient) -> None:
     assert site.get('/118/thread').json() == {'result': 2.0, 'a': None}
-
-
-def test_a_123_filters(site: ServerClient) -> None:
-    assert site.get('/123').json() == FILTERED
-
-
-def by_accept(site: ServerClient, path: str) -> None:
-    answer = site.get(path, headers={'Accept': 'application/json'})
-    assert [row['name'] for row in answer.json()['result']] == ['Hans', 'Roh']
-    answer = site.get(path, headers={'Accept': 'text/html'})
-    assert answer.headers['Content-Type'].startswith('text/html')
-    assert answer.text == '<li>Hans</li><li>Roh</li>'
-
-
-def test_a_124_render_or_map(site: ServerClient) -> None:
-    by_accept(site, '/124')
-
-
-def test_a_125_mapped(site: ServerClient) -> None:
-    assert site.get('/125').json() == FILTERED
-
-
-def test_a_126_render_or_mapped(site: ServerClient) -> None:
-    by_accept(site, '/126')
-
-
-def test_a_127_csv_stream(site: ServerClient) -> None:
-    answer = site.get('/127/download_csv')
-    assert answer.headers['Transfer-Encoding'] == 'chunked'
-    # The seed puts line ends between the rows of a batch only.
-    assert answer.text == 'ID, NAME\n1, "name 1"\n2, "name 2"3, "name 3"\n4, "name 4"5, "name 5"'
 
 
 @pytest.mark.parametrize('chunked', [True, False])
