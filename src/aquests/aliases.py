@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import threading
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -235,7 +234,3 @@ def _quoted(text: Any) -> str:
     from urllib.parse import quote
 
     return quote(str(text), safe='')
-
-
-#: Guards what is made lazily for an alias (`dbi`).
-making = threading.RLock()

@@ -11,7 +11,7 @@ from . import clock as clocks
 from .errors import NoSuchElement, TaskCancelled, TaskTimeout
 from .places import Pool
 from .records import Record
-from .result import Result
+from .result import Result, Results
 from .task import TIMEOUT, Mask, Task
 
 #: How a Task's result is asked for, as the first suffix of its name (SPEC TH-06).
@@ -135,7 +135,8 @@ class Tasks(Task):
     ) -> Any:
         """The Results of all in the order given, a nested group's as a list; raises for none."""
         waited = self._await_result(timeout)
-        return [member.task.dispatch() if member.task.done() else waited for member in self._members]
+        members = self._members
+        return Results(member.task.dispatch() if member.task.done() else waited for member in members)
 
     def wait(self, timeout: float | None = None) -> Any:
         """As dispatch; but failures remain to be fetched, or are logged."""

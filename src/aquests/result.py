@@ -146,6 +146,24 @@ class Result:
             self._watch.seen = True
 
 
+class Results(list[Any]):
+    """The Results of several Tasks, or members (SPEC LB-04): a list, with theirs as lists."""
+
+    __slots__ = ()
+
+    @property
+    def data(self) -> list[Any]:
+        return [result.data for result in self]
+
+    @property
+    def text(self) -> list[str]:
+        return [result.text for result in self]
+
+    @property
+    def status_code(self) -> list[int]:
+        return [result.status_code for result in self]
+
+
 def failure(error: BaseException) -> Result:
     """The Result of a Task that ended with `error`."""
     if isinstance(error, TaskTimeout):

@@ -7,12 +7,14 @@ import datetime
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import aquests
 from aquests import STA_NORMAL, Record, cache, dbi
-from aquests.aliases import PORTS, Alias, Aliases, Member
+from aquests.aliases import DB_SQLITE3, PORTS, Alias, Aliases, Member, aliases
 from aquests.cache import Cache
 from aquests.dbi import Interface, Options
 from aquests.dbi.base import Request
@@ -427,3 +429,19 @@ def test_when_done_is_called_before_anybody_knows(db: Db) -> None:
     assert len(seen) == 2
     failing = db(when_done=lambda: 1 / 0).ask()
     assert n(failing)
+
+
+def test_what_writes_is_never_taken_from_what_is_kept(tmp_path: Path) -> None:
+    """SPEC CA-02: only results of what reads are kept, whatever was asked for."""
+    aliases.add('@written', DB_SQLITE3, str(tmp_path / 'kept.db'))
+    try:
+        db = dbi.database('@written', dbi.Options(use_cache=True, cache=60))
+        db.execute('CREATE TABLE t (n int)').commit()
+        for _ in range(2):
+            db.execute('INSERT INTO t VALUES (1)').commit()
+        assert db.execute('SELECT count (*) AS n FROM t').one().n == 2
+        db.execute('INSERT INTO t VALUES (1)').commit()
+        assert db.execute('SELECT count (*) AS n FROM t').one().n == 2  # kept
+    finally:
+        aquests.shutdown(1)
+        aliases.clear()

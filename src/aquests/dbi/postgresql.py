@@ -66,10 +66,10 @@ class Statement(Request):
     Statements are equal that do the same, so that they are keys of what is kept.
     """
 
-    __slots__ = ('clean', 'many', 'repeatable', 'several', 'sql', 'values')
+    __slots__ = ('clean', 'many', 'reads', 'repeatable', 'several', 'sql', 'values')
 
     def __init__(self, sql: str, values: Sequence[Any], many: bool = False) -> None:
-        look, self.clean, self.several = traits(sql)
+        look, self.reads, self.clean, self.several = traits(sql)
         super().__init__(look)
         self.sql, self.values, self.many = sql, values, many
         #: It may be sent with others (see `perform_together`).
@@ -88,7 +88,7 @@ class Statement(Request):
 class Script(Request):
     """Statements one after the other, in one transaction."""
 
-    repeatable = False
+    reads = repeatable = False
     sql = ''
 
     __slots__ = ('clean', 'statements')
@@ -336,7 +336,7 @@ class Interface(Entry, Base):
         the result. Without parameters a text may have several statements.
         """
         request = request_of(query, params)
-        return self._send(request, request)
+        return self._send(request, request, request.reads)
 
     def executemany(self, query: str, params: Sequence[Sequence[Any]]) -> Task:
         """A statement once for each list of values, in one go and one transaction; all its rows."""

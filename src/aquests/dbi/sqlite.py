@@ -213,7 +213,7 @@ class Interface(Entry, Base):
         which the last one's rows are the result. So is a text with several statements, without parameters.
         """
         request = request_of(query, params)
-        return self._send(request, request.key)
+        return self._send(request, request.key, request.idempotent)
 
     def executemany(self, query: str, params: Sequence[Any]) -> Task:
         """A statement once for each list, tuple or dict of values, in one transaction; all its rows."""

@@ -56,11 +56,12 @@ _SESSION = re.compile(
 
 
 class Traits(NamedTuple):
-    """`look`: doing it twice is doing it once. `clean`: it leaves the session as it was. `several`: it may
-    be more than one statement.
+    """`look`: doing it twice is doing it once. `reads`: it writes nothing, if its functions don't.
+    `clean`: it leaves the session as it was. `several`: it may be more than one statement.
     """
 
     look: bool
+    reads: bool
     clean: bool
     several: bool
 
@@ -76,16 +77,11 @@ def traits(sql: str) -> Traits:
     first = words[0] if words else ''
     several = ';' in text.rstrip().rstrip(';')
     clean = first in _PLAIN and not several and not _SESSION.search(text)
-    look = (
-        clean
-        and first in ('SELECT', 'VALUES', 'TABLE', 'WITH')
-        and _WRITES.isdisjoint(words)
-        and all(
-            name.lower().removeprefix('pg_catalog.') in _HARMLESS
-            for name in _CALL.findall(_DOT.sub('.', text))
-        )
+    reads = clean and first in ('SELECT', 'VALUES', 'TABLE', 'WITH') and _WRITES.isdisjoint(words)
+    look = reads and all(
+        name.lower().removeprefix('pg_catalog.') in _HARMLESS for name in _CALL.findall(_DOT.sub('.', text))
     )
-    return Traits(look, clean, several)
+    return Traits(look, reads, clean, several)
 
 
 def numbered(sql: str, params: Any) -> tuple[str, Sequence[Any]]:

@@ -159,7 +159,7 @@ class Crew:
                 calm = 0
 
     def _look(self, lag: float) -> tuple[int, bool]:
-        """How many threads are blocked, and whether any has work. `lag`: how late the watch is, in seconds."""
+        """How many threads are blocked, and whether any has work. `lag`: how late the watch is (seconds)."""
         late = monotonic() - BLOCKED_AFTER - PATIENCE * lag
         blocked, busy = 0, False
         for member in list(self._members):
