@@ -277,7 +277,7 @@ class Task:
         result = self._result
         if result is not None:
             return result
-        refuse_on_loop(self._describe())
+        refuse_on_loop(self._describe)
         gate = threading.Lock()
         gate.acquire()
 
@@ -314,13 +314,10 @@ class Task:
         return -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
 
 
-def refuse_on_loop(name: str) -> None:
+def refuse_on_loop(describe: Callable[[], str]) -> None:
     """Raise WouldBlock on the thread of a running event loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise WouldBlock(f'waiting for {name} here would block the event loop: yield or await it')
+    if asyncio._get_running_loop() is not None:
+        raise WouldBlock(f'waiting for {describe()} here would block the event loop: yield or await it')
 
 
 class Mask(Task):
