@@ -200,7 +200,7 @@ class Cursor(_Held):
         return list(self)
 
     def __iter__(self) -> Iterator[Any]:
-        refuse_on_loop('the rows of a cursor')
+        refuse_on_loop(lambda: 'the rows of a cursor')
         while rows := self.fetchmany():
             yield from rows
 
