@@ -25,6 +25,7 @@ from .connections import Connections
 #: Queries that a connection takes at once, at most; statements that are remembered to have worked.
 TOGETHER = 32
 PROVEN = 1000
+SYNTAX_ERROR = '42601'
 
 
 class Query(BaseQuery):
@@ -116,7 +117,8 @@ class Queue:
         self.connections = connections
         self.perform, self.perform_together = perform, perform_together
         self.take_back, self.recover = take_back, recover
-        self._proven: set[str] = set()
+        #: Kinds of requests that have worked alone, and whether they can be sent together.
+        self._proven: dict[Any, bool] = {}
         self._waiting: deque[Query] = deque()
         self._closed = False
         self.takers: set[_Taker] = set()
@@ -151,23 +153,29 @@ class Queue:
         waiting, size = self._waiting, self.connections.size
         share = min((len(waiting) + size) // size, TOGETHER)
         taken = [query]
-        if share > 1 and query.request.repeatable and not query.alone:
-            sql = query.request.sql
-            if sql in self._proven:
-                while len(taken) < share and waiting and waiting[0].request.sql == sql:
-                    if waiting[0].alone or (more := self.next()) is None:
-                        break
-                    taken.append(more)
+        like = query.request.like
+        if share > 1 and like is not None and not query.alone and self._proven.get(like):
+            while len(taken) < share and waiting:
+                other = waiting[0]
+                if other._result is not None:
+                    waiting.popleft().passed_over()
+                elif other.request.like == like and not other.alone:
+                    taken.append(waiting.popleft())
+                else:
+                    break
         return taken
 
-    def proven(self, sql: str) -> None:
-        """This statement has worked by itself."""
-        if len(self._proven) >= PROVEN:
-            self._proven.clear()
-        self._proven.add(sql)
+    def proven(self, like: Any) -> None:
+        """A request like this has worked by itself."""
+        if like not in self._proven:
+            if len(self._proven) >= PROVEN:
+                self._proven.clear()
+            self._proven[like] = True
 
-    def put_back(self, queries: list[Query]) -> None:
+    def put_back(self, queries: list[Query], error: BaseException) -> None:
         """Some failed together: each is done by itself now, and only those fail that do then."""
+        if getattr(error, 'sqlstate', None) == SYNTAX_ERROR:  # it cannot be a part of another statement
+            self._proven[queries[0].request.like] = False
         for query in reversed(queries):
             query.alone = True
             query.request.waiting = True
@@ -255,8 +263,8 @@ class _Taker:
         request = query.request
         self._clean = request.clean
         rows = await self._queue.perform(self._connection, request)
-        if request.repeatable:
-            self._queue.proven(request.sql)
+        if request.like is not None:
+            self._queue.proven(request.like)
         self._queries = []
         query.answered(rows)
 
@@ -282,7 +290,7 @@ class _Taker:
                 broken.__cause__ = error
                 error, together = broken, False
         if together:
-            self._queue.put_back(queries)
+            self._queue.put_back(queries, error)
             return
         for query in queries:
             query.failed(error)

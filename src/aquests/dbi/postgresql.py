@@ -66,14 +66,15 @@ class Statement(Request):
     Statements are equal that do the same, so that they are keys of what is kept.
     """
 
-    __slots__ = ('clean', 'many', 'reads', 'repeatable', 'several', 'sql', 'values')
+    __slots__ = ('clean', 'like', 'many', 'reads', 'several', 'sql', 'values')
 
     def __init__(self, sql: str, values: Sequence[Any], many: bool = False) -> None:
         look, self.reads, self.clean, self.several = traits(sql)
         super().__init__(look)
         self.sql, self.values, self.many = sql, values, many
-        #: It may be sent with others (see `perform_together`).
-        self.repeatable = look and not many
+        #: It may be sent with others that are like it (see `perform_together`); None for with none. A wrong
+        #: number of values is not like a right one: the number that is added would make up for one.
+        self.like = (sql, len(values)) if look and not many else None
 
     def _key(self) -> tuple[Any, ...]:
         return self.sql, repr(self.values), self.many
@@ -88,8 +89,8 @@ class Statement(Request):
 class Script(Request):
     """Statements one after the other, in one transaction."""
 
-    reads = repeatable = False
-    sql = ''
+    reads = False
+    like = None
 
     __slots__ = ('clean', 'statements')
 
