@@ -1,5 +1,11 @@
 """A worker process: one event loop in its main thread, one engine, the apps.
 
+Apps are mounted and unmounted on a thread of their own while the loop runs, so that their hooks and handlers
+may wait for what runs on it: a query, for instance.
+
+Apps are mounted and unmounted on a thread of their own while the loop runs: their hooks may wait for what
+runs on it, a query for instance.
+
 It lives between the master's fork and its own `os._exit`. Exit codes: 0 stopped, 2 an app could not be
 loaded (the master then stops instead of starting it again and again, SPEC B.7).
 """
@@ -17,7 +23,9 @@ import pwd
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
+from typing import TypeVar, cast
 
 import uvloop
 
@@ -37,6 +45,8 @@ _TASKS_END = 2.0
 _COLLECT_AFTER = 5000
 
 log = logging.getLogger('skitai.server')
+
+T = TypeVar('T')
 
 
 def serve(
@@ -60,7 +70,7 @@ def serve(
         timeout=settings.zombie_timeout,
     )
     try:
-        table = mounts.build(settings)
+        table = _aside(loop, lambda: mounts.build(settings))
     except BaseException:
         log.exception('worker %d: an app could not be mounted', index)
         _flush()
@@ -71,7 +81,8 @@ def serve(
     try:
         code: int = loop.run_until_complete(_live(engine, mounts, settings, listener, on_ready, lifeline))
     finally:
-        mounts.umount()
+        _aside(loop, mounts.umount)
+        loop.run_until_complete(aquests.loop.end(_TASKS_END))
         aquests.shutdown(_TASKS_END)
         if access_log is not None:
             access_log.close()
@@ -110,8 +121,26 @@ async def _live(
             loop.remove_reader(lifeline)
         if not await engine.stop():
             log.warning('requests in flight were cancelled after %g s', settings.drain_timeout)
-        await aquests.loop.end(_TASKS_END)
     return 0
+
+
+def _aside(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> T:
+    """`function ()` on a thread of its own; meanwhile the loop runs on this one."""
+    ended: asyncio.Future[tuple[T | None, BaseException | None]] = loop.create_future()
+
+    def run() -> None:
+        try:
+            outcome = function(), None
+        except BaseException as error:
+            loop.call_soon_threadsafe(ended.set_result, (None, error))
+        else:
+            loop.call_soon_threadsafe(ended.set_result, outcome)
+
+    threading.Thread(target=run, name='skitai-mounting', daemon=True).start()
+    value, error = loop.run_until_complete(ended)
+    if error is not None:
+        raise error
+    return cast('T', value)
 
 
 def _spare_the_collector() -> None:

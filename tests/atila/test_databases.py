@@ -557,5 +557,43 @@ def test_a_client_that_leaves_leaves_no_statement(site: tuple[ServerClient, str]
     assert ask(client, '/query')['name'] == before[0]
 
 
+def test_queries_while_an_app_is_mounted(launch: Launcher, postgres: Postgres, db: Any, table: str) -> None:
+    """SPEC EV-03: handlers may wait for them before requests come, and after they went."""
+    launched = launch(
+        {
+            'serve.py': f"""
+                import skitai
+                from atila import Atila
+
+                app = Atila (__name__)
+                EVENTS = ['before_mount', 'mounted', 'before_umount', 'umounted']
+
+                def note (event):
+                    @app.on (event)
+                    def handler (was):
+                        number = EVENTS.index (event) + 2
+                        query = was.db ('@pg', timeout = 5).insert ('{table}')
+                        query.set (id = number, name = event).execute ().commit ()
+
+                for event in EVENTS:
+                    note (event)
+
+                @app.route ('/')
+                def rows (was):
+                    return was.API (rows = was.db ('@pg').select ('{table}').execute ().fetch ())
+
+                if __name__ == '__main__':
+                    skitai.alias ('@pg', skitai.DB_PGSQL, '{postgres.member}')
+                    skitai.mount ('/', app)
+                    skitai.run (port = 5000)
+            """
+        }
+    )
+    assert len(launched.get('/').json()['rows']) == 3
+    assert names(db, table) == ['a', 'before_mount', 'mounted']
+    launched.stop()
+    assert names(db, table) == ['a', 'before_mount', 'mounted', 'before_umount', 'umounted']
+
+
 def names_of(db: Any, table: str) -> list[str]:
     return [row.name for row in db.execute(f'SELECT name FROM {table}').fetch()]
