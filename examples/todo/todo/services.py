@@ -48,7 +48,7 @@ def __mount__(app):
         query = changing(was).insert('item').set(title=title.strip(), done=False)
         return answer(was, '201 Created', item=query.returning('*').execute().one())
 
-    # `one ()` answers with 410 where there is no such item. `<int:id>` would let 'me' through, as in /users/me.
+    # `one ()` answers with 410 where there is no such item. `<int:id>` would let the word 'me' through.
 
     @app.route('/items/<id>', methods=['POST', 'PATCH'])
     @app.inspect(id=int, id__between=(1, MAX_ID), booleans=['done'])
