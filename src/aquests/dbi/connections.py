@@ -4,6 +4,9 @@ Rules. There are at most `size` connections; who finds all in use waits in arriv
 given back is taken first; those that nobody took for `keep` seconds are closed. A connection that is no
 longer usable is not handed out: that is the whole health check, for a server that went away closes its ends.
 
+Who waits elsewhere (`pgqueries.Queue`) takes a number with `turn ()`, as those here do, and is asked for it
+by `rival`: what becomes free is for the lowest.
+
 Touched by the loop's thread only.
 """
 
@@ -11,9 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
+from itertools import count
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
@@ -33,6 +38,11 @@ def _nobody() -> None:
     """Nobody takes what is free."""
 
 
+def _never() -> float:
+    """Nobody waits elsewhere."""
+    return math.inf
+
+
 class Connections(Generic[C]):
     """`connect ()` makes a connection, `close (connection)` ends it, `usable (connection)` is asked of those
     that were not in use for a while.
@@ -49,7 +59,9 @@ class Connections(Generic[C]):
         '_usable',
         '_waiting',
         'on_free',
+        'rival',
         'size',
+        'turn',
     )
 
     def __init__(
@@ -63,7 +75,11 @@ class Connections(Generic[C]):
         self.size = size
         self._free: list[tuple[C, float]] = []
         self._made = 0
-        self._waiting: deque[asyncio.Future[C | None]] = deque()
+        self._waiting: deque[tuple[int, asyncio.Future[C | None]]] = deque()
+        #: Gives the next number of who waits.
+        self.turn = count().__next__
+        #: Gives the number of who waits elsewhere and takes what is left free; infinity for nobody.
+        self.rival: Callable[[], float] = _never
         self._reaping: asyncio.TimerHandle | None = None
         #: Called when a connection, or the place for one, is left free.
         self.on_free: Callable[[], object] = _nobody
@@ -90,9 +106,9 @@ class Connections(Generic[C]):
             raise
 
     @property
-    def wanted(self) -> bool:
-        """Whether somebody waits in `acquire`."""
-        return bool(self._waiting)
+    def wanted(self) -> float:
+        """The number of who waits in `acquire`; infinity for nobody."""
+        return self._waiting[0][0] if self._waiting else math.inf
 
     def take(self) -> C | None:
         """A connection that is free, if there is one; to be given back as those of `acquire`."""
@@ -152,7 +168,8 @@ class Connections(Generic[C]):
     async def _wait(self, waiter: Waiter | None) -> C | None:
         """Another's connection, or None for its place: one may be made then."""
         place: asyncio.Future[C | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        entry = (self.turn(), place)
+        self._waiting.append(entry)
         if waiter is not None:
             waiter.waiting = True
         try:
@@ -160,7 +177,7 @@ class Connections(Generic[C]):
         except asyncio.CancelledError:
             if place.cancelled():
                 with contextlib.suppress(ValueError):
-                    self._waiting.remove(place)
+                    self._waiting.remove(entry)
             else:  # given at the very moment
                 given = place.result()
                 if given is None:
@@ -179,7 +196,9 @@ class Connections(Generic[C]):
 
     def _wake(self, connection: C | None) -> bool:
         while self._waiting:
-            place = self._waiting.popleft()
+            if self.rival() < self._waiting[0][0]:
+                return False
+            _, place = self._waiting.popleft()
             if not place.done():
                 place.set_result(connection)
                 return True

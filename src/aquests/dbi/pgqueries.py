@@ -12,6 +12,7 @@ Everything here is touched by the loop's thread only, except `Query._begin` and 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
@@ -31,7 +32,7 @@ SYNTAX_ERROR = '42601'
 class Query(BaseQuery):
     """A request to PostgreSQL. It goes from the loop's inbox into a queue, not into a coroutine."""
 
-    __slots__ = ('_at', '_taker', '_tried', 'alone')
+    __slots__ = ('_at', '_taker', '_tried', 'alone', 'turn')
 
     def _begin(self) -> None:
         self._at: Seat | None = None
@@ -39,6 +40,8 @@ class Query(BaseQuery):
         self._tried: tuple[Seat, ...] = ()
         #: It is not to be sent with others: one of those it was sent with has failed.
         self.alone = False
+        #: Its number among those that wait for a connection.
+        self.turn = 0
         super()._begin()
 
     # -- on the loop ------------------------------------------------------------------------------------
@@ -123,12 +126,14 @@ class Queue:
         self._closed = False
         self.takers: set[_Taker] = set()
         connections.on_free = self._serve
+        connections.rival = self._first
 
     def put(self, query: Query) -> None:
         if self._closed:
             query.failed(TaskCancelled('the connections were closed'))
             return
         query.request.waiting = True
+        query.turn = self.connections.turn()
         self._waiting.append(query)
         self._serve()
 
@@ -147,6 +152,20 @@ class Queue:
                 return query
             query.passed_over()
         return None
+
+    def goes_first(self) -> bool:
+        """Whether one of these is to go before who waits for a connection to have it for longer."""
+        wanted = self.connections.wanted
+        return wanted == math.inf or self._first() < wanted
+
+    def _first(self) -> float:
+        """The number of the next that still waits; infinity for none."""
+        waiting = self._waiting
+        while waiting:
+            if waiting[0]._result is None:
+                return waiting[0].turn
+            waiting.popleft().passed_over()
+        return math.inf
 
     def share(self, query: Query) -> list[Query]:
         """`query`, which was taken, and those after it that a connection may do with it."""
@@ -203,7 +222,7 @@ class Queue:
 
 
 class _Taker:
-    """A connection that takes queries until there are none, or somebody else waits for it.
+    """A connection that takes queries until there are none, or it is somebody else's turn.
 
     `connection`: None for the place of one, which it makes for the first query.
     """
@@ -231,7 +250,7 @@ class _Taker:
     async def _take(self) -> None:
         queue = self._queue
         try:
-            while self._clean and not queue.connections.wanted and (query := queue.next()) is not None:
+            while self._clean and queue.goes_first() and (query := queue.next()) is not None:
                 query.taken(self)
                 self._queries = [query]
                 if self._connection is None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
+from projects import wait_for
 
 import aquests
-from aquests import Async, dbi
+from aquests import Async, dbi, errors
 from aquests.aliases import DB_PGSQL, Aliases
 from aquests.dbi import Options, postgresql
 
@@ -97,3 +99,215 @@ def test_a_statement_for_many_values_is_not_one_of_them(db: Db) -> None:
         many = db().executemany(sql, [[[2, 3]]])
     assert one.fetch() == [{'a': [1]}]
     assert many.fetch() == [{'a': [2, 3]}]
+
+
+SHAPES = {
+    'no columns': 'SELECT',
+    'two columns of one name': 'SELECT $1::int AS a, $1::int + 1 AS a',
+    'columns without a name': 'SELECT $1::int, $1::int + 1, now () > $$2000-01-01$$',
+    'an empty one': 'SELECT $1::int AS a WHERE $1 = 1',
+    'a comment at its end': 'SELECT $1::int AS a -- ; one',
+    'a semicolon': 'SELECT $1::int AS a ; ',
+    'a semicolon and a comment': 'SELECT $1::int AS a; -- one',
+    'an order': 'SELECT a FROM unnest (ARRAY[3, $1::int, 2]) AS t (a) ORDER BY a DESC LIMIT 2 OFFSET 1',
+    'a limit': 'SELECT a FROM generate_series (1, 5) AS a LIMIT $1',
+    'union': 'SELECT $1::int AS a UNION ALL SELECT 5 UNION ALL SELECT $1 + 1',
+    'values': 'VALUES ($1::int, $$x$$), (3, NULL)',
+    'with': 'WITH RECURSIVE t (a) AS (SELECT $1::int UNION ALL SELECT a + 1 FROM t WHERE a < 4) TABLE t',
+    'a text without a type': 'SELECT $$x$$ AS a, $1::text AS b, NULL AS c',
+    'a value without a type': 'SELECT $1 AS a',
+    'arrays': 'SELECT ARRAY[$1::int, NULL] AS a, ARRAY[ARRAY[1], ARRAY[$1]] AS b',
+    'rows': 'SELECT ROW ($1::int, $$x$$) AS a, ARRAY (SELECT ROW (1, $1::int)) AS b',
+    'json': 'SELECT jsonb_build_object ($$a$$, $1::int) AS a, json_agg ($1::int) AS b',
+    'a marked text': 'SELECT $$$1::int$$ AS a, $x$;--$x$ AS "looked", $1::int AS "$2"',
+}
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+def test_together_is_the_same_as_alone(db: Db, shape: str) -> None:
+    sql = SHAPES[shape]
+    values: list[list[Any]] = [[i] if '$1' in sql.replace('$$$1', '') else [] for i in (1, 2, 3, 1)]
+    if '::text' in sql or 'without a type' in shape:
+        values = [[value and f'{value}'] for value in (1, 2, None, 1)]
+    alone = [db().execute(sql, one).fetch() for one in values]
+    with busy(db):
+        tasks = [db().execute(sql, one) for one in values]
+    assert [task.fetch() for task in tasks] == alone
+    assert [[list(row) for row in task.fetch()] for task in tasks] == [[*map(list, rows)] for rows in alone]
+
+
+def test_what_cannot_be_sent_together_is_tried_once(db: Db, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = 0
+    perform = postgresql.perform_together
+
+    async def counted(connection: Any, requests: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        return await perform(connection, requests)
+
+    monkeypatch.setattr(postgresql, 'perform_together', counted)
+    sql = 'SELECT $1::int AS a; -- one'
+    db().execute(sql, [0]).commit()
+    for _ in range(3):
+        with busy(db):
+            tasks = [db().execute(sql, [i]) for i in range(4)]
+        assert [task.one().a for task in tasks] == [0, 1, 2, 3]
+    assert tries == 1
+
+
+def test_of_those_sent_together_only_what_is_wrong_fails(db: Db, batches: list[int]) -> None:
+    sql = 'SELECT 12 / $1::int AS a'
+    db().execute(sql, [1]).commit()
+    values: list[Any] = [1, 0, 2, 'x', 3, None, 1 << 40, 4]
+    with busy(db):
+        tasks = [db().execute(sql, [value]) for value in values]
+    for value, task in zip(values, tasks, strict=True):
+        if value == 0:
+            with pytest.raises(asyncpg.DivisionByZeroError):
+                task.fetch()
+        elif value in ('x', 1 << 40):
+            with pytest.raises(asyncpg.DataError):
+                task.fetch()
+        else:
+            assert task.fetch() == [{'a': None if value is None else 12 // value}]
+    with busy(db):
+        tasks = [db().execute(sql, [i]) for i in range(1, 7)]
+    assert [task.one().a for task in tasks] == [12 // i for i in range(1, 7)]
+    assert batches == [6]
+
+
+def test_some_of_those_sent_together_are_given_up(db: Db, batches: list[int]) -> None:
+    """The others get theirs; when all are given up the server is told so."""
+    db(2).execute('CREATE TABLE IF NOT EXISTS held (id int)').commit()
+    sql = 'SELECT $1::int AS a, (SELECT count (*) FROM held) AS n'
+    db().execute(sql, [0]).commit()
+
+    def waits() -> int:
+        return db(3).execute('SELECT 1 FROM pg_locks WHERE NOT granted').fetch().__len__()
+
+    with db(2).transaction() as tx:
+        tx.execute('LOCK TABLE held')
+        with busy(db):
+            tasks = [db(timeout=0.3 if i == 1 else 10).execute(sql, [i]) for i in range(4)]
+        wait_for(waits, 'the queries to be held')
+        tasks[0].cancel()
+        with pytest.raises(errors.TaskTimeout):
+            tasks[1].fetch()
+    assert [task.fetch() for task in tasks[2:]] == [[{'a': 2, 'n': 0}], [{'a': 3, 'n': 0}]]
+    assert batches == [4]
+    with db(2).transaction() as tx:
+        tx.execute('LOCK TABLE held')
+        with busy(db):
+            tasks = [db().execute(sql, [i]) for i in range(4)]
+        wait_for(waits, 'the queries to be held')
+        for task in tasks:
+            task.cancel()
+        wait_for(lambda: not waits(), 'the end of the queries')
+    assert db().execute(sql, [7]).one() == {'a': 7, 'n': 0}
+    db(2).execute('DROP TABLE held').commit()
+
+
+def test_a_table_that_changes_meanwhile(db: Db) -> None:
+    """A plan of before is not asked what it no longer gives."""
+    table = 'changing'
+    db(2).execute(f'DROP TABLE IF EXISTS {table}; CREATE TABLE {table} (id int, a int)').commit()
+    db(2).execute(f'INSERT INTO {table} SELECT i, i FROM generate_series (0, 9) AS i').commit()
+    sql = f'SELECT * FROM {table} WHERE id = $1'
+    kinds = ('text', 'bigint', 'text', 'numeric')
+    for number, kind in enumerate(('int', *kinds)):
+        if number:
+            db(2).execute(f'ALTER TABLE {table} ALTER a TYPE {kind} USING a::{kind}').commit()
+            db(2).execute(f'ALTER TABLE {table} ADD COLUMN c{number} int DEFAULT {number}').commit()
+        for _ in range(2):
+            with busy(db):
+                tasks = [db().execute(sql, [i]) for i in range(10)]
+            more = {f'c{i}': i for i in range(1, number + 1)}
+            for i, task in enumerate(tasks):
+                assert task.fetch() == [{'id': i, 'a': f'{i}' if kind == 'text' else i, **more}]
+    db(2).execute(f'DROP TABLE {table}').commit()
+    with busy(db):
+        tasks = [db().execute(sql, [i]) for i in range(3)]
+    for task in tasks:
+        with pytest.raises(asyncpg.UndefinedTableError):
+            task.fetch()
+
+
+def test_large_results_together(db: Db, batches: list[int]) -> None:
+    sql = 'SELECT i, rpad ($$$$, 1000, $1::text) AS a FROM generate_series (1, 2000) AS i'
+    db().execute(sql, ['x']).commit()
+    with busy(db):
+        tasks = [db().execute(sql, [f'{i}']) for i in range(4)]
+    for number, task in enumerate(tasks):
+        rows = task.fetch()
+        assert [row.i for row in rows] == list(range(1, 2001))
+        assert {row.a for row in rows} == {f'{number}' * 1000}
+    assert batches == [4]
+
+
+def test_what_comes_back_belongs_to_what_was_asked(db: Db, batches: list[int]) -> None:
+    """10,000 queries of 64 threads, with statements that look alike, some of them given up, some wrong."""
+    statements = [
+        ('SELECT $1::int AS a', lambda i: [{'a': i}]),
+        ('SELECT $1::int + 1 AS a', lambda i: [{'a': i + 1}]),
+        ('SELECT $1::int AS a UNION ALL SELECT -$1', lambda i: [{'a': i}, {'a': -i}]),
+        ('SELECT $1::int AS a WHERE $1 % 2 = 0', lambda i: [] if i % 2 else [{'a': i}]),
+        ('SELECT 100 / ($1::int % 50) AS a, $1 AS b', lambda i: [{'a': 100 // (i % 50), 'b': i}]),
+    ]
+    wrong: list[Any] = []
+
+    def ask(number: int) -> None:
+        for base in range(0, 160, 16):
+            asked = []
+            for i in range(base, base + 16):
+                value = number * 1000 + i
+                sql, answer = statements[(number + i // 4) % 5]
+                asked.append((value, sql, answer, db(4, timeout=60).execute(sql, [value])))
+            for value, _, _, task in asked:
+                if value % 13 == 0:
+                    task.cancel()
+            for value, sql, answer, task in asked:
+                result = task.dispatch()
+                if isinstance(result.error, errors.TaskCancelled) and value % 13 == 0:
+                    continue
+                if '/' in sql and value % 50 == 0:
+                    right = isinstance(result.error, asyncpg.DivisionByZeroError)
+                else:
+                    right = result.error is None and result.data == answer(value)
+                if not right:
+                    wrong.append((sql, value, result, result.data))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not wrong
+    assert len(batches) > 100
+
+
+def test_queries_and_transactions_take_turns(db: Db) -> None:
+    """However many transactions wait for a connection, a query has its turn; and the other way round."""
+    over = threading.Event()
+    counts = [0, 0]
+
+    def transactions() -> None:
+        while not over.is_set():
+            with db(timeout=20).transaction() as tx:
+                tx.execute('SELECT 1')
+            counts[0] += 1
+
+    def queries() -> None:
+        while not over.is_set():
+            db(timeout=20).execute(SQL, [1]).commit()
+            counts[1] += 1
+
+    threads = [threading.Thread(target=kind) for kind in (transactions, queries) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for(lambda: min(counts) >= 20, 'both')
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(20)
+    assert 1 / 20 < counts[0] / counts[1] < 20
