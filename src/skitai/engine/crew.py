@@ -18,10 +18,13 @@ thread and only read by the watch. The watch runs on a thread of its own, while 
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from collections import deque
 from time import monotonic, sleep
+
+log = logging.getLogger('skitai.engine')
 
 #: Threads that stay awake when nothing blocks (measured: a second one costs a twentieth of the throughput).
 AT_EASE = 1
@@ -66,6 +69,7 @@ class Crew:
         self._lock = threading.Lock()
         self._work = threading.Event()
         self._stopped = False
+        self._idle = self._calm = 0  # ticks in a row; the watch's own
 
     def begin(self) -> Member | None:
         """This thread begins a piece of work; None inside another one (then `end` is not called)."""
@@ -127,42 +131,53 @@ class Crew:
     # -- the watch -------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        calm = idle = 0
         while not self._stopped:
-            if idle > IDLE_TICKS:
-                idle = 0
-                self._work.clear()
-                self.off_guard = True
-                if not self._look(0.0)[1]:  # whoever began before that line did not call
-                    self._work.wait()
-                self.off_guard = False
-            before = monotonic()
-            sleep(TICK)
-            lag = monotonic() - before - TICK
-            with self._lock:
-                while self._left:
-                    self._left.pop()
-                    self.awake -= 1
-            blocked, busy = self._look(lag)
-            idle = 0 if busy else idle + 1
-            spare = self.awake - blocked
-            if spare < 1:
-                self._add_one()
-                calm = 0
-            elif spare > 1 and self.wanted > AT_EASE:
-                calm += 1
-                if calm > CALM_TICKS:
-                    calm = 0
-                    with self._lock:
-                        self.wanted = max(AT_EASE, self.wanted - 1)
-            else:
-                calm = 0
+            try:
+                if self._idle > IDLE_TICKS:
+                    self._rest()
+                self._tick()
+            except Exception:  # without a watch the threads that sleep would sleep for ever
+                log.exception('the watch over the threads failed')
+
+    def _rest(self) -> None:
+        """Sleep until there is work."""
+        self._idle = 0
+        self._work.clear()
+        self.off_guard = True
+        if not self._look(0.0)[1]:  # whoever began before that line did not call
+            self._work.wait()
+        self.off_guard = False
+
+    def _tick(self) -> None:
+        before = monotonic()
+        sleep(TICK)
+        lag = monotonic() - before - TICK
+        with self._lock:
+            while self._left:
+                self._left.pop()
+                self.awake -= 1
+        blocked, busy = self._look(lag)
+        self._idle = 0 if busy else self._idle + 1
+        spare = self.awake - blocked
+        if spare < 1:
+            self._add_one()
+            self._calm = 0
+        elif spare > 1 and self.wanted > AT_EASE:
+            self._calm += 1
+            if self._calm > CALM_TICKS:
+                self._calm = 0
+                with self._lock:
+                    self.wanted = max(AT_EASE, self.wanted - 1)
+        else:
+            self._calm = 0
 
     def _look(self, lag: float) -> tuple[int, bool]:
         """How many threads are blocked, and whether any has work. `lag`: how late the watch is (seconds)."""
         late = monotonic() - BLOCKED_AFTER - PATIENCE * lag
         blocked, busy = 0, False
-        for member in list(self._members):
+        with self._lock:  # a thread that joins meanwhile would end the iteration in an error
+            members = list(self._members)
+        for member in members:
             since = member.since
             if since:
                 busy = True

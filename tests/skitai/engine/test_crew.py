@@ -6,12 +6,13 @@ import gc
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from skitai.engine.crew import AT_EASE, Crew
+from skitai.engine.crew import AT_EASE, Crew, Member
 from skitai.engine.granian import InlineLoop
 
 DEADLINE = 20.0
@@ -124,3 +125,52 @@ def test_completion_on_the_adders_thread_joins_nobody() -> None:
     assert called == ['once']
     assert crew.awake == 0
     assert not hasattr(crew.here, 'member')
+
+
+def test_threads_may_join_while_the_watch_looks(caplog: pytest.LogCaptureFixture) -> None:
+    """The watch must not end in an error: those that sleep would sleep for ever, and the server hang."""
+    crew = Crew()
+    joined: list[threading.Thread] = []
+
+    class Joining(weakref.WeakSet[Member]):
+        """Between two of its members another thread joins, if it can."""
+
+        def __iter__(self) -> Iterator[Member]:
+            for member in super().__iter__():
+                thread = threading.Thread(target=crew.begin)
+                joined.append(thread)
+                thread.start()
+                thread.join(0.05)  # it waits for the watch to be done
+                yield member
+
+    crew._members = Joining()
+    kept = [crew.join() for _ in range(2)]
+    crew.start()
+    kept[0].since = time.monotonic()
+    crew.alert()
+    wait_until(lambda: joined and not joined[0].is_alive())
+    crew.awake = 0
+    crew._sleeping.append(kept[1])
+    wait_until(lambda: kept[1].wake.acquire(blocking=False))  # the watch is there, and wakes
+    crew.stop()
+    assert not caplog.records
+
+
+def test_the_watch_goes_on_after_an_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    crew = Crew()
+    ticks: list[float] = []
+
+    def look(lag: float) -> tuple[int, bool]:
+        ticks.append(lag)
+        if len(ticks) == 1:
+            raise RuntimeError('boom')
+        return 0, True
+
+    monkeypatch.setattr(crew, '_look', look)
+    crew.start()
+    crew.alert()
+    wait_until(lambda: len(ticks) > 3)
+    crew.stop()
+    assert 'the watch over the threads failed' in caplog.text
