@@ -93,10 +93,12 @@ class Clock:
 
     def _expire_one(self, due: Bucket) -> None:
         try:
-            due.pop().expire()
+            task = due.pop()
         except KeyError:  # it was unset at this moment, and was the last
-            pass
-        except Exception:
+            return
+        try:
+            task.expire()
+        except BaseException:
             log.exception('a Task could not be stopped at its deadline')
 
     def _next(self) -> Bucket | None:
@@ -108,11 +110,16 @@ class Clock:
                 while self._times:
                     key = self._times[0]
                     bucket = self._buckets[key]
-                    if bucket and key > now * PER_SECOND:
+                    early = key > now * PER_SECOND
+                    if bucket and early:
                         break
-                    heapq.heappop(self._times)
                     del self._buckets[key]
-                    if bucket:
+                    if not bucket:
+                        heapq.heappop(self._times)
+                    elif early:  # somebody joined it at this very moment
+                        self._buckets[key] = bucket
+                    else:
+                        heapq.heappop(self._times)
                         return bucket
                 self._until = self._times[0] if self._times else _NEVER
                 self._changed.wait(min(max(self._until / PER_SECOND - now, 0), 3600))

@@ -189,25 +189,28 @@ class Tasks(Task):
             pending = [member.task for member in members if member.task._result is None]
             self._pending += len(pending)
             over = self._over
+            callbacks = None
             if pending:
                 self._result = None
                 if self._scope is None:
                     self._scope = next((task._scope for task in pending if task._scope), None)
                 if self._deadline is not None and self._alarm is None:
                     self._alarm = clocks.clock.set(self._deadline, self)
+            elif self._result is None and not self._pending:
+                callbacks = self._finish(Result())
         for task in pending:
             task.add_done_callback(self._member_done)
             if over is not None:  # added too late
                 _finish(task, over)
-        if not self._pending:
-            self._settle(Result())
+        self._tell(callbacks)
 
     def _member_done(self, task: Task) -> None:
         with self._lock:
             self._pending -= 1
             if self._pending:
                 return
-        self._settle(Result())
+            callbacks = self._finish(Result())  # at once: nobody may add one in between
+        self._tell(callbacks)
 
     def _collect(self, method: str, timeout: float | None) -> Any:
         waited = self._await_result(timeout)

@@ -29,9 +29,9 @@ class LoopTask(Task):
     __slots__ = ('_context', '_loop', '_runs')
 
     def __init__(self, meta: Mapping[str, Any] | None, filter: Filter | None, timeout: float | None) -> None:
-        super().__init__(meta, filter, timeout)
         self._runs: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        super().__init__(meta, filter, timeout)  # last: from now on its time may be up
 
     def _work(self) -> Awaitable[Any]:
         """What is awaited for the Task's value, on the event loop."""
@@ -45,8 +45,12 @@ class LoopTask(Task):
                 self._start()
             else:
                 _inbox_of(loop).put(self)
-        except RuntimeError as error:  # no thread for a loop, or the loop was closed a moment ago
-            self._fail(TaskCancelled(f'{self._describe()}: the event loop has ended ({error})'))
+        except RuntimeError as error:  # no thread for a loop
+            self.not_begun(error)
+
+    def not_begun(self, error: RuntimeError) -> None:
+        """There is no loop for it, or that was closed a moment ago."""
+        self._fail(TaskCancelled(f'{self._describe()}: the event loop has ended ({error})'))
 
     # -- on the loop ------------------------------------------------------------------------------------
 
@@ -112,15 +116,23 @@ class _Inbox:
             self._called = True
             try:
                 self.loop.call_soon_threadsafe(self._begin_all)
-            except RuntimeError:
+            except RuntimeError as error:  # it was closed: for those of others, too, that counted on us
                 self._called = False
-                raise
+                while self._tasks:
+                    try:
+                        self._tasks.popleft().not_begun(error)
+                    except IndexError:
+                        return
 
     def _begin_all(self) -> None:
         self._called = False
         tasks = self._tasks
         for _ in range(len(tasks)):  # those that come meanwhile have told the loop
-            tasks.popleft()._start()
+            task = tasks.popleft()
+            try:
+                task._start()
+            except Exception as error:  # the others begin nevertheless
+                task._fail(error)
 
 
 _inbox: _Inbox | None = None
@@ -137,12 +149,15 @@ def _inbox_of(loop: asyncio.AbstractEventLoop) -> _Inbox:
 
 #: What runs now: held here, for the loop itself only has weak references.
 _running: set[asyncio.Task[None] | None] = set()
+#: What ran in a parent process: let go of here it would be ended here, with what it has to do at its end.
+_inherited: list[object] = []
 
 
 def _forked() -> None:
-    global _inbox
+    global _inbox, _running
     _inbox = None
-    _running.clear()
+    _inherited.append(_running)
+    _running = set()
 
 
 os.register_at_fork(after_in_child=_forked)

@@ -237,18 +237,27 @@ class Task:
         with self._lock:
             if self._result is not None:
                 return False
-            if result.error is not None:
-                result.watch(self._describe())
-            self._result = result
-            self._scope = None
-            callbacks, self._callbacks = self._callbacks, None
+            callbacks = self._finish(result)
+        if callbacks is not None:
+            self._tell(callbacks)
+        return True
+
+    def _finish(self, result: Result) -> list[Callback] | None:
+        """The Task is done, from now on; under `_lock`. Who is to be told then, without it."""
+        if result.error is not None:
+            result.watch(self._describe())
+        self._result = result
+        self._scope = None
         if self._alarm is not None:
             self._alarm.discard(self)
             self._alarm = None
+        callbacks, self._callbacks = self._callbacks, None
+        return callbacks
+
+    def _tell(self, callbacks: list[Callback] | None) -> None:
         if callbacks is not None:
             for callback in callbacks:
                 self._call(callback)
-        return True
 
     def _stop(self) -> None:
         """End the work of a Task that was finished by its deadline or cancelled. Must not block."""
@@ -269,7 +278,7 @@ class Task:
     def _call(self, callback: Callback) -> None:
         try:
             callback(self)
-        except Exception:
+        except BaseException:  # not even SystemExit may end the thread that finishes Tasks
             log.exception('a callback of %s failed', self._describe())
 
     def _await_result(self, timeout: float | None) -> Result:
