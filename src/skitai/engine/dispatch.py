@@ -15,12 +15,18 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
+from aquests import clock
+
 log = logging.getLogger('skitai.engine')
+
+#: Seconds until a thread is asked for again where the system had none.
+AGAIN = 0.1
 
 #: Must not raise.
 Job = Callable[[Any], None]
@@ -65,7 +71,10 @@ class Dispatcher:
             waiting.append((job, argument))
             self._take_waiting()
             return True
-        job(argument)
+        try:
+            job(argument)
+        except BaseException:
+            log.exception('a job failed outside every handler')
         if waiting:
             self._run(*_NOTHING)
         else:
@@ -113,8 +122,18 @@ class Dispatcher:
                 self._calls.put(True)
             elif self._hands < self.threads:
                 self._hands += 1
-                name = f'service_{self._hands}'
-                threading.Thread(target=self._hand, name=name, daemon=True).start()
+                hand = threading.Thread(target=self._hand, name=f'service_{self._hands}', daemon=True)
+                try:
+                    hand.start()
+                except RuntimeError as error:  # there is none to be had: the job waits for one
+                    self._hands -= 1
+                    log.warning('no service thread: %s', error)
+                    clock.clock.set(time.monotonic() + AGAIN, self)
+
+    def expire(self) -> None:
+        """Called by the clock: where there was no thread there may be one now."""
+        if self._waiting and self._free:
+            self._call_hand()
 
     def _hand(self) -> None:
         while True:
