@@ -6,12 +6,15 @@ the deque, by single operations; see `_Soon`.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
 
 from aquests import clock
 from skitai.exchange import Exchange
+
+log = logging.getLogger('atila')
 
 #: Seconds that a client waits before it is watched.
 PATIENCE = 0.05
@@ -47,12 +50,18 @@ class _Soon:
         now = time.monotonic()
         try:
             while self._waiting[0][0] <= now:
-                exchange = self._waiting.popleft()[1]
-                if not exchange.answered:
-                    exchange.notice_client()
+                _notice(self._waiting.popleft()[1])
             self._ring(self._waiting[0][0])
         except IndexError:  # there are no more
             pass
+
+
+def _notice(exchange: Exchange) -> None:
+    try:
+        if not exchange.answered:
+            exchange.notice_client()
+    except Exception:
+        log.exception('%s %s: the client cannot be watched', exchange.method, exchange.path)
 
 
 #: Called with an exchange: watch its client if it still waits in a moment.

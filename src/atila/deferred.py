@@ -6,7 +6,7 @@
     was.Queue (f)      what f (queue) puts, streamed
 
 `resolve` waits without a thread: who finishes the Task has the content made on a service thread, or makes it
-on the spot where that cannot block. What a `then` function returns may be deferred again.
+on the spot where that cannot block, nor take long. What a `then` function returns may be deferred again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aquests import Task, Tasks, Then
@@ -22,7 +23,7 @@ from aquests.errors import WouldBlock
 from skitai.context import current
 from skitai.errorpage import accepts
 
-from . import clients, contents, limits
+from . import clients, contents, jsons, limits
 from .errors import fail
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Deferred:
     """A content to come. `waits_for`: the Task whose end is waited for, or None."""
 
     waits_for: Task | None = None
-    #: Making and sending it never blocks.
+    #: Making it never blocks, nor takes long.
     quick = False
 
     def __respond__(self, was: Was) -> None:
@@ -72,10 +73,35 @@ def _go_on(was: Was, deferred: Deferred, done: Done, failed: Failed) -> None:
     """The Task is finished; on the thread that finished it, which must not block."""
     if was.exchange.answered:  # given up meanwhile
         contents.on_thread(was, was.response.end)
-    elif deferred.quick and done is contents.send:
-        contents.here(was, lambda: _make(was, deferred, done, failed))
+    elif deferred.quick and done is contents.send and not _has_ending(was):
+        contents.here(was, lambda: _make_here(was, deferred, failed))
     else:
         contents.on_thread(was, lambda: _make(was, deferred, done, failed))
+
+
+def _has_ending(was: Was) -> bool:
+    """Whether an answer is followed by hooks, which may block."""
+    return was._response is not None and was._response.ending is not None
+
+
+def _make_here(was: Was, deferred: Deferred, failed: Failed) -> None:
+    """Answer on this thread, which must not block; on a service thread if it failed, or takes long."""
+    try:
+        content = deferred.make(was)
+        if jsons.is_light(content.data):
+            contents.send(was, content)
+            return
+    except BaseException as error:
+        contents.on_thread(was, partial(failed, was, error))
+    else:
+        contents.on_thread(was, lambda: _send(was, content, failed))
+
+
+def _send(was: Was, content: Any, failed: Failed) -> None:
+    try:
+        contents.send(was, content)
+    except BaseException as error:
+        failed(was, error)
 
 
 async def _wait(was: Was, deferred: Deferred, task: Task, done: Done, failed: Failed) -> None:
@@ -98,17 +124,27 @@ async def _wait(was: Was, deferred: Deferred, task: Task, done: Done, failed: Fa
 
 def _make(was: Was, deferred: Deferred, done: Done, failed: Failed) -> None:
     try:
-        if limits.left(was) is None:
-            content = deferred.make(was)
-        else:
-            with limits.armed(was):
-                content = deferred.make(was)
-        if is_deferred(content):
-            resolve(was, content, done, failed)
-        else:
-            done(was, content)
+        content: Any = deferred
+        while is_deferred(content):  # in a loop: however many follow whose Tasks are finished
+            content = _Continuation(content) if isinstance(content, Then) else content
+            if content is not deferred and not _is_ready(content):
+                resolve(was, content, done, failed)
+                return
+            if limits.left(was) is None:
+                content = content.make(was)
+            else:
+                with limits.armed(was):
+                    content = content.make(was)
+        done(was, content)
     except BaseException as error:
         failed(was, error)
+
+
+def _is_ready(deferred: Deferred) -> bool:
+    """Whether it can be made on this thread, at once."""
+    if deferred.waits_for is not None:
+        return deferred.waits_for.done()
+    return not isinstance(deferred, ThreadPass)
 
 
 class _Continuation(Deferred):

@@ -37,6 +37,21 @@ _TEXTS = frozenset(
 )
 
 
+#: What is written in about the same time as a number, and how many of them in next to none.
+_LEAVES = _SCALARS | {
+    datetime.datetime,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    decimal.Decimal,
+    uuid.UUID,
+}
+_LIGHT = 2000
+#: So many characters weigh as much as a number; and a list or a dict as much as so many.
+_TEXT = 32
+_BRANCH = 8
+
+
 def _utc(value: datetime.datetime) -> datetime.datetime:
     """The same moment in UTC; a naive datetime is taken for UTC."""
     return value.replace(tzinfo=datetime.UTC) if value.tzinfo is None else value.astimezone(datetime.UTC)
@@ -98,6 +113,36 @@ def _is_plain(value: Any) -> bool:
     if kind is list or kind is tuple:
         return all(type(item) in _SCALARS or _is_plain(item) for item in value)
     return False
+
+
+def is_light(value: Any) -> bool:
+    """Whether writing `value` takes next to no time (1 or 2 ms): it is small, nothing in it unknown."""
+    return _weigh(value, _LIGHT) >= 0
+
+
+def _weigh(value: Any, left: int) -> int:
+    """What is left of a weight; negative when that is too little."""
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return left - 1 - len(value) // _TEXT
+    if kind in _LEAVES:
+        return left - 1
+    if kind in _DICTS:
+        value = value.values()
+    elif kind is not list and kind is not tuple:
+        return -1
+    left -= _BRANCH
+    for item in value:  # most are numbers and texts: looked at here, in one frame
+        if left < 0:
+            break
+        kind = type(item)
+        if kind is str:
+            left -= 1 + len(item) // _TEXT
+        elif kind in _LEAVES:
+            left -= 1
+        else:
+            left = _weigh(item, left)
+    return left
 
 
 def plain(value: Any, encoder: str = 'utcoffset') -> Any:
