@@ -61,6 +61,7 @@ class LoopTask(Task):
             assert loop is not None
             running = self._runs = loop.create_task(self._run(), context=context)
             _running.add(running)
+            running.add_done_callback(self._ended, context=context)
 
     async def _run(self) -> None:
         try:
@@ -74,9 +75,12 @@ class LoopTask(Task):
             self._fail(error.with_traceback(trace))
         else:
             self._succeed(value)
-        finally:
-            running, self._runs = self._runs, None
-            _running.discard(running)
+
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        self._runs = None
+        _running.discard(running)
+        if self._result is None:  # cancelled before its first step, by the loop's end
+            self._fail(TaskCancelled(f'{self._describe()} was cancelled'))
 
     def _stop(self) -> None:
         loop = self._loop
@@ -87,13 +91,8 @@ class LoopTask(Task):
                 pass
 
     def _cancel(self) -> None:
-        running = self._runs
-        if running is not None:
-            coroutine: Any = running.get_coro()
-            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:  # it never begins
-                self._runs = None
-                _running.discard(running)
-            running.cancel()
+        if self._runs is not None:
+            self._runs.cancel()
 
 
 class _Inbox:
@@ -148,7 +147,7 @@ def _inbox_of(loop: asyncio.AbstractEventLoop) -> _Inbox:
 
 
 #: What runs now: held here, for the loop itself only has weak references.
-_running: set[asyncio.Task[None] | None] = set()
+_running: set[asyncio.Task[None]] = set()
 #: What ran in a parent process: let go of here it would be ended here, with what it has to do at its end.
 _inherited: list[object] = []
 

@@ -239,11 +239,12 @@ def test_cancelled_between_its_making_and_its_first_step() -> None:
     async def main() -> None:
         task = Async(double, 1)
         task._cancel()
+        await asyncio.sleep(0.01)
         assert not looptask._running - {asyncio.current_task()}
         task.cancel()
 
     Async(main).commit()
-    assert not looptask._running
+    wait_for(lambda: not looptask._running, 'nothing that runs')
 
 
 # -- the end ----------------------------------------------------------------------------------------------

@@ -10,12 +10,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 from projects import wait_for
 
-from aquests import Async, Scope, Task, Tasks, clock, looptask
+from aquests import Async, Scope, Task, Tasks, clock, loop, looptask
 from aquests.clock import PER_SECOND, Clock
 from aquests.errors import TaskCancelled, TaskTimeout
 from aquests.looptask import LoopTask
@@ -324,6 +325,57 @@ def test_a_deadline_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock.clock, 'set', at_once)
     with pytest.raises(TaskTimeout):
         Async(run).fetch()
+
+
+def test_all_is_cancelled_before_the_first_step() -> None:
+    """Whoever waits for it learns so."""
+
+    async def run() -> None:
+        raise AssertionError('it was begun')
+
+    async def main() -> Task:
+        loop.use(asyncio.get_running_loop())
+        task = Async(run)
+        for running in asyncio.all_tasks() - {asyncio.current_task()}:
+            running.cancel()
+        return task
+
+    try:
+        task = asyncio.run(main())
+    finally:
+        loop.use(None)
+    assert task.done()
+    with pytest.raises(TaskCancelled):
+        task.fetch()
+    assert not looptask._running
+
+
+def test_another_loop_that_comes_and_goes() -> None:
+    """Tasks run on the one that is used; where it ended, on our own again. Contexts go with them."""
+    var: ContextVar[int] = ContextVar('var')
+
+    async def where() -> tuple[Any, int]:
+        await asyncio.sleep(0)
+        return asyncio.get_running_loop(), var.get()
+
+    def of(data: tuple[Any, int]) -> tuple[Any, int, int]:
+        return *data, var.get()
+
+    for number in range(3):
+        var.set(number)
+        other = asyncio.new_event_loop()
+        thread = threading.Thread(target=other.run_forever)
+        thread.start()
+        loop.use(other)
+        try:
+            assert Async(where, filter=of, args=()).fetch() == (other, number, number)
+        finally:
+            other.call_soon_threadsafe(other.stop)
+            thread.join(5)
+            other.close()
+        assert Async(where).fetch() == (loop.get(), number)
+        assert loop.get() is not other
+    loop.use(None)
 
 
 @pytest.mark.filterwarnings('ignore:This process:DeprecationWarning')
