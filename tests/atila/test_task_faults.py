@@ -285,11 +285,18 @@ def marked(mark: str) -> list[int]:
     return found
 
 
+def _settled(site: ServerClient) -> Census | None:
+    """The census, if it is in bounds and three times the same."""
+    first = census(site)
+    return first if first.in_bounds and census(site) == first == census(site) else None
+
+
 @contextmanager
 def leaves_nothing(site: ServerClient, mark: str) -> Iterator[None]:
     """Whatever was made in here is gone soon after."""
-    wait_for(lambda: census(site).in_bounds, 'the end of what was before')
-    before = census(site)
+    # Commands that have just been killed are children, too, until their threads have seen it.
+    wait_for(lambda: not marked(mark), 'the end of what was before')
+    before = wait_for(lambda: _settled(site), 'the end of what was before')
     yield
     found: list[Census] = []
 

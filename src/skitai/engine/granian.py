@@ -53,6 +53,10 @@ _granian: Any = importlib.import_module('granian._granian')
 
 #: Threads of Granian's beyond the service threads: they route, complete reads and writes, send files.
 HEADROOM = 2
+#: Seconds (ten years) after which the server would end a thread that has nothing to do. It must not: `crew`
+#: counts on those that are awake, and the server does not always clean up after one that ended, so that all
+#: others would sleep for ever.
+THREADS_IDLE = 10 * 365 * 86400
 #: Descriptors that are not connections: files, pipes, the standard streams.
 _SPARE_DESCRIPTORS = 256
 _MOST_CONNECTIONS = 65536
@@ -150,7 +154,7 @@ class _Server:
             threads=1,
             blocking_threads=threads,
             py_threads=threads,
-            py_threads_idle_timeout=30,
+            py_threads_idle_timeout=THREADS_IDLE,
             backpressure=_most_connections(),
             http_mode='auto',
             http1_opts=HTTP1Settings(header_read_timeout=int(settings.keep_alive * 1000)),

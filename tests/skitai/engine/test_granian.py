@@ -245,3 +245,18 @@ def test_without_its_names_the_fallback_serves(
     loop.close()
     assert isinstance(engine, StockEngine)
     assert 'slower' in caplog.text
+
+
+def test_idle_threads_are_kept(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that the server ended for idleness was counted as awake for ever, and everybody else slept."""
+    given: list[float] = []
+    make = granian._granian.ASGIWorker
+
+    def record(**options: Any) -> Any:
+        given.append(options['py_threads_idle_timeout'])
+        return make(**options)
+
+    monkeypatch.setattr(granian._granian, 'ASGIWorker', record)
+    served = serve(lambda watcher: answer(watcher.proto))
+    assert served.ask().startswith(b'HTTP/1.1 200')  # it takes so large a number
+    assert given[0] > 365 * 86400
