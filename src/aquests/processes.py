@@ -21,6 +21,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -45,6 +46,10 @@ _UNGUARDED = (
     'a Process is made while the main script is loaded in a process, where a function of it is to run: '
     "put what the script does behind `if __name__ == '__main__':`, or the function into a module"
 )
+
+
+#: Seconds between looks whether a process that runs a Task has died.
+_LOOK = 0.5
 
 
 class Process(Task):
@@ -204,6 +209,9 @@ class _Child:
                 self._path = list(sys.path)
                 self._line.send_bytes(PATH + pickle.dumps(self._path))
             self._line.send_bytes(work)
+            while not self._line.poll(_LOOK):
+                if self._has_died() and not self._line.poll():
+                    return None  # what it started may hold its end of the line open
             return self._line.recv_bytes()
         except (EOFError, OSError):
             return None
@@ -215,18 +223,24 @@ class _Child:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def ended(self) -> bool:
-        return self._line.poll() or self._process.poll() is not None
+        return self._line.poll() or self._has_died()
+
+    def _has_died(self) -> bool:
+        """Whether it has; its exit code is left where it is, so that its number cannot become another's."""
+        try:
+            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            return os.waitid(os.P_PID, self._process.pid, flags) is not None
+        except ChildProcessError:  # SIGCHLD is ignored
+            return True
 
     def end(self) -> int:
-        """Kill it, wait, let go of everything; its exit code."""
+        """Kill it and what it started, wait, let go of everything; its exit code."""
         self._line.close()
         if not self.killed:
-            try:  # it may be ending by itself: then its own exit code tells more
-                self._process.wait(0.2)
-            except subprocess.TimeoutExpired:
-                pass
-            if self._process.returncode is None:
-                self.kill()
+            deadline = time.monotonic() + 0.2  # it may be ending by itself: then its own exit code tells more
+            while not self._has_died() and time.monotonic() < deadline:
+                time.sleep(0.005)
+            self.kill()
         code = self._process.wait()
         _children.discard(self)
         return code

@@ -149,7 +149,7 @@ class Subprocess(Task):
             selector.register(cast('IO[bytes]', process.stderr), selectors.EVENT_READ, errors)
             while selector.get_map():
                 ready = selector.select(_LOOK)
-                if not ready and self.done():
+                if self.done():  # nobody wants it, and what escaped the killing may print for ever
                     break
                 for key, _ in ready:
                     chunk = os.read(key.fd, _CHUNK)

@@ -47,6 +47,19 @@ def spawn_and_hang (path):
         file.write (f'{os.getpid ()} {child.pid}')
     os.rename (path + '~', path)
     time.sleep (60)
+
+def start_and_die (path, how):
+    """Writes a grandchild's number to a file, and dies; a forked one has all that is open here."""
+    if how == 'fork':
+        child = os.fork ()
+        if not child:
+            time.sleep (60)
+            os._exit (0)
+    else:
+        child = subprocess.Popen (['sleep', '60']).pid
+    with open (path, 'w') as file:
+        file.write (str (child))
+    os._exit (3)
 '''
 
 

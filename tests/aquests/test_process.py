@@ -103,6 +103,17 @@ def test_a_process_that_dies_is_told_and_replaced(jobs: Any) -> None:
     assert Process(os.getpid).fetch() != pid
 
 
+@pytest.mark.parametrize('how', ['fork', 'exec'])
+def test_a_process_that_dies_leaves_nothing(jobs: Any, tmp_path: Path, how: str) -> None:
+    """It is told at once though another one still has its end of the line, and that one is killed."""
+    began = time.monotonic()
+    with pytest.raises(errors.ProcessDied, match='3'):
+        Process(jobs.start_and_die, str(tmp_path / 'numbers'), how).fetch()
+    assert time.monotonic() - began < 10
+    pids = numbers(tmp_path / 'numbers')
+    wait_for(lambda: not any(alive(pid) for pid in pids), 'the end of what it started')
+
+
 def test_shutdown_ends_all_processes(jobs: Any, tmp_path: Path) -> None:
     idle = Process(os.getpid).fetch()
     path = tmp_path / 'numbers'

@@ -119,6 +119,17 @@ def test_what_escapes_the_killing_holds_nothing_up(tmp_path: Path) -> None:
     os.kill(int((tmp_path / 'x').read_text()), signal.SIGKILL)
 
 
+def test_what_escapes_and_goes_on_printing_holds_nothing_up(tmp_path: Path) -> None:
+    aquests.configure(subprocesses=1)
+    endless = f'echo $$ > {tmp_path}/x; while true; do echo x; sleep 0.02; done'
+    task = Subprocess(f"setsid sh -c '{endless}' & sleep 20", timeout=0.3)
+    assert task.dispatch().status_code == 730
+    try:
+        assert Subprocess('echo next', timeout=5).fetch() == 'next\n'
+    finally:
+        os.kill(int((tmp_path / 'x').read_text()), signal.SIGKILL)
+
+
 def test_several_run_at_a_time() -> None:
     started = time.monotonic()
     tasks = [Subprocess('sleep 0.5') for _ in range(5)]
