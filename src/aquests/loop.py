@@ -17,6 +17,9 @@ from typing import Any
 
 log = logging.getLogger('aquests')
 
+#: Seconds that the loop has to close what is open on it.
+CLOSING = 2.0
+
 #: Closes something, within so many seconds.
 Closer = Callable[[float], Awaitable[object]]
 
@@ -53,7 +56,21 @@ class _OwnLoop:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(1.0)
         if not self._thread.is_alive():
-            self.loop.close()
+            self._close_loop()
+
+    def _close_loop(self) -> None:
+        """uvloop waits in `close ()` until all that was open on it is closed: for ever, if somebody's isn't.
+
+        So that happens on a thread which may be left behind.
+        """
+        closing = threading.Thread(target=self.loop.close, name='aquests-loop-closing', daemon=True)
+        try:
+            closing.start()
+        except RuntimeError:  # the interpreter ends, and with it the loop
+            return
+        closing.join(CLOSING)
+        if closing.is_alive():
+            log.warning('something is still open on the event loop of aquests: it is left behind')
 
     async def _end(self, timeout: float) -> None:
         await end(timeout)

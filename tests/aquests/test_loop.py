@@ -119,3 +119,25 @@ def test_shutdown_waits_then_cancels(gate: threading.Event) -> None:
         hanging.fetch()
     aquests.shutdown()
     aquests.shutdown()
+
+
+def test_a_loop_that_cannot_be_closed_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """uvloop waits in `close ()` for what is open: `shutdown ()` must not wait with it for ever."""
+    released = threading.Event()
+
+    class Stuck(asyncio.SelectorEventLoop):
+        def close(self) -> None:
+            released.wait(20)
+            super().close()
+
+    monkeypatch.setattr(loop, '_new_loop', Stuck)
+    monkeypatch.setattr(loop, 'CLOSING', 0.05)
+    loop.get()
+    began = time.monotonic()
+    aquests.shutdown(0.1)
+    assert time.monotonic() - began < 5
+    assert 'left behind' in caplog.text
+    assert loop.get() is not None  # another one
+    released.set()
