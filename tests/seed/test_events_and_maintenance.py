@@ -223,7 +223,7 @@ def test_A_22_before_mount(launch: Launcher) -> None:
 
         # wherever in your app package,
         def load_my_models ():
-            print ('models loaded by', os.getpid ())
+            os.write (1, f'models loaded by {os.getpid ()}\\n'.encode ()) # whole, beside the other worker's
 
         def __setup__ (app, mntopt):
             @app.on ('before_mount')
@@ -266,7 +266,7 @@ def test_A_22_all_events_of_a_life(launch: Launcher) -> None:
             def say (event):
                 @app.on (event)
                 def handler (was):
-                    print ('life', os.getpid (), event)
+                    os.write (1, f'life {os.getpid ()} {event}\\n'.encode ())
 
             for event in (
                 'before_mount', 'mounted', 'before_reload', 'reloaded', 'mounted_or_reloaded',
