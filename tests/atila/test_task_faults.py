@@ -263,6 +263,11 @@ class Census(NamedTuple):
             self.pools[kind] <= count for kind, count in self.sizes.items()
         )
 
+    @property
+    def lasting(self) -> int:
+        """Threads but those of the engine, which are made when they are needed, up to a number, and kept."""
+        return self.threads - sum(name.startswith(('service_', 'Dummy-')) for name in self.names)
+
 
 def census(site: ServerClient) -> Census:
     found = site.get('/census').json()
@@ -305,7 +310,7 @@ def leaves_nothing(site: ServerClient, mark: str) -> Iterator[None]:
         found[:] = [now]
         return (
             now.in_bounds
-            and now.threads <= before.threads
+            and now.lasting <= before.lasting
             and all(count <= before.descriptors[kind] for kind, count in now.descriptors.items())
             and not marked(mark)
         )
