@@ -8,6 +8,11 @@
         NetworkError          (is a ConnectionError) a server can't be reached, or the connection broke; 502
         QueueFull             too many Tasks wait for a place in a pool; 503
         BadStatus             the peer answered with a status of 300 or more; 502
+        RPCError              the peer's method failed; 502
+          Fault               of XML-RPC
+          JSONRPCError        of JSON-RPC
+          BatchFailed         some of several calls in one request failed
+        BadAnswer             the peer's answer is not what its protocol says; 502
         WrongCount            `one ()`, and there is not exactly one
           PartialNotFound     there is none; 410
           Conflict            there are several; 409
@@ -26,6 +31,8 @@ its driver's exception, with an `http_status` of 502.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class TaskError(Exception):
@@ -73,6 +80,59 @@ class BadStatus(TaskError):
     def __init__(self, status_code: int, reason: str) -> None:
         super().__init__(f'{status_code} {reason}')
         self.status_code, self.reason = status_code, reason
+
+
+class RPCError(TaskError):
+    """The peer says that the method failed (SPEC HC-05).
+
+    `code`, `message`: its words; a number and a text, as far as the peer keeps to the protocol.
+    """
+
+    http_status = 502
+
+    def __init__(self, code: Any, message: Any, *more: Any) -> None:
+        super().__init__(code, message, *more)  # all of them, so that it can travel between processes
+        self.code, self.message = code, message
+
+    def __str__(self) -> str:
+        return f'{self.message} ({self.code})'
+
+
+class Fault(RPCError):
+    """An XML-RPC fault: `faultCode`, `faultString`, which are `code` and `message` too."""
+
+    @property
+    def faultCode(self) -> Any:
+        return self.code
+
+    @property
+    def faultString(self) -> Any:
+        return self.message
+
+
+class JSONRPCError(RPCError):
+    """An error object of JSON-RPC. `data`: what the peer says besides; None if nothing."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(code, message, data)
+        self.data = data
+
+
+class BatchFailed(RPCError):
+    """Some calls of a `MultiCall` failed. `code`, `message`: of the first one that did.
+
+    `answers`: in the order of the calls; each is a value, or the RPCError or BadAnswer of its call.
+    """
+
+    def __init__(self, code: Any, message: Any, answers: list[Any]) -> None:
+        super().__init__(code, message, answers)
+        self.answers = answers
+
+
+class BadAnswer(TaskError):
+    """What the peer sent cannot be read: broken, too long, or not in the protocol it was asked in."""
+
+    http_status = 502
 
 
 class WrongCount(TaskError):
