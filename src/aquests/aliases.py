@@ -115,7 +115,7 @@ class Aliases:
         if type not in PORTS:
             raise ValueError(
                 f'alias {name}: type {type!r} is unknown: there are {", ".join(sorted(PORTS))}; others are '
-                'added with skitai.add_database_interface'
+                'added with skitai.add_database_interface or skitai.add_http_rpc_proto'
             )
         texts = [members] if isinstance(members, str) else list(members)
         if not texts:

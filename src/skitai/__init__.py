@@ -38,6 +38,7 @@ from aquests.cache import set_max as set_max_rcache
 from aquests.dbi import add_database_interface
 from aquests.processworker import in_process
 from aquests.result import STA_NETERR, STA_NORMAL, STA_REQFAIL, STA_TIMEOUT, STA_UNSENT
+from aquests.rpc import add_http_rpc_proto
 
 from .config import Settings, check_executors
 from .context import was
@@ -74,6 +75,7 @@ __all__ = [
     'Settings',
     'abspath',
     'add_database_interface',
+    'add_http_rpc_proto',
     'add_option',
     'addlu',
     'alias',
@@ -169,10 +171,11 @@ def alias(
     """Name a backend: `was.db (name)` and its like reach it (SPEC TK-01). Called before `run`.
 
     `name`: with an '@', as in '@mydb'; the first registration of a name wins. `type`: DB_PGSQL, DB_SQLITE3,
-    DB_MONGODB, DB_REDIS, or one of `add_database_interface`; PROTO_HTTP, PROTO_HTTPS; DJANGO with a settings
-    module, whose DATABASES [role or 'default'] it is then. `members`: one or several of
-    `[user[:password]@]host[:port][/database][ weight]`, a file for SQLite. `ssl`: connect with TLS.
-    `max_conns`: connections to each member, of each worker. ValueError for what is none of it.
+    DB_MONGODB, DB_REDIS, or one of `add_database_interface`; PROTO_HTTP, PROTO_HTTPS, or one of
+    `add_http_rpc_proto`; DJANGO with a settings module, whose DATABASES [role or 'default'] it is then.
+    `members`: one or several of `[user[:password]@]host[:port][/database][ weight]`, a file for SQLite.
+    `ssl`: connect with TLS. `max_conns`: connections to each member, of each worker. ValueError for what is
+    none of it.
     """
     aliases.add(name, type, members, role, source, ssl, max_conns)
 
