@@ -3,134 +3,32 @@
     db.set ('foo', 'bar'); db.get ('foo').fetch ()
 
 Commands of all share one connection for each member, on which they follow each other without waiting; those
-that block (`blpop`) have one of their own as long as they take, and so has each channel.
+that block (`blpop`) have one of their own as long as they take, a pipeline that watches from `watch` to
+`execute`, and so has each channel. What there is not, and what to use instead: `redisrefused`.
 """
 
 from __future__ import annotations
 
-import asyncio
+import dataclasses
+import time
 from collections.abc import Callable, Sequence
-from contextvars import Context
-from typing import Any, Self
+from typing import Any
 
-from .. import loop as loops
-from ..aliases import Alias, Member
-from ..errors import NetworkError
-from ..task import Mask, Task
-from .apart import apart
+import redis
+from redis.commands.core import BitFieldOperation
+
+from ..task import Mask, Task, refuse_on_loop
 from .base import Interface as Base
 from .channels import LIMIT, Channel
-from .connections import Connections
-from .rediscommands import Batch, Command, command_of, maker
+from .redisbackend import connect
+from .rediscommands import AFTER_OTHERS, Batch, Command, command_of, maker
 from .redisears import Ears
-from .redislink import Link, open_link
+from .redispipeline import Pipeline
+from .redisscan import Scan
+from .redisscripts import Script, script_call
+from .redissession import Session
 
-#: A connection that was silent so long while somebody waited in vain is not used for what comes next.
-SILENCE = 5.0
-
-
-class Backend:
-    """One member's connections: the common one, those of blocking commands, those of channels.
-
-    On the event loop. `max_conns` are there at most without the channels, but one of each kind.
-    """
-
-    def __init__(self, alias: Alias, member: Member) -> None:
-        self._alias, self._member = alias, member
-        self._database = _database_of(alias, member)
-        self._common: Link | None = None
-        self._opening: asyncio.Task[Link] | None = None
-        self._links: set[Link] = set()
-        self.connections = self._pool()
-
-    @property
-    def links(self) -> int:
-        """How many connections there are, for the curious."""
-        return len(self._links)
-
-    async def run(self, request: Any) -> Any:
-        """Carry out a Command or a Batch."""
-        if request.blocking:
-            return await self._run_alone(request)
-        link = self._common
-        if link is None or not link.usable:
-            link = await self._open_common()
-        await link.room()
-        since = asyncio.get_running_loop().time()
-        try:
-            reply = await link.send(request.data, request.raws)
-        except asyncio.CancelledError:
-            self._given_up(link, since)
-            raise
-        if type(reply) is NetworkError:
-            raise reply
-        return request.value(reply)
-
-    async def open(self) -> Link:
-        """A connection; it is closed with the others."""
-        link = await apart(open_link(self._alias, self._member, self._database), Link.abort)
-        # An interface may be kept longer than the loop: what it opens on another one is closed with that.
-        loops.at_end(self.close)
-        self._links.add(link)
-        link.closed.add_done_callback(lambda _: self._links.discard(link), context=Context())
-        return link
-
-    async def close(self, timeout: float) -> None:
-        """Close what is free; the common connection when its commands are done or given up."""
-        self._common = None
-        links = [link for link in self._links if link.listener is None]
-        for link in links:
-            link.retire()
-        connections, self.connections = self.connections, self._pool()
-        await connections.close()
-        if ending := [link.closed for link in links if not link.busy]:
-            await asyncio.wait(ending, timeout=timeout)
-
-    def _pool(self) -> Connections[Link]:
-        return Connections(self.open, _close, _usable, max(self._alias.max_conns - 1, 1))
-
-    async def _open_common(self) -> Link:
-        """The common connection, which one opens for all."""
-        if self._opening is None:
-            self._opening = asyncio.get_running_loop().create_task(self._open(), context=Context())
-        try:
-            return await asyncio.shield(self._opening)
-        except NetworkError as error:
-            raise NetworkError(str(error), False) from error
-
-    async def _open(self) -> Link:
-        try:
-            link = self._common = await self.open()
-            return link
-        finally:
-            self._opening = None
-
-    def _given_up(self, link: Link, since: float) -> None:
-        """Nobody waits for a command any more. What comes next shall not wait in vain too."""
-        if link.heard < since and asyncio.get_running_loop().time() - since > SILENCE:
-            if self._common is link:
-                self._common = None
-            link.retire()
-        else:
-            link.given_up()
-
-    async def _run_alone(self, request: Any) -> Any:
-        connections = self.connections
-        link = await connections.acquire(request)
-        try:
-            reply = await link.send(request.data, request.raws)
-        except asyncio.CancelledError:
-            link.abort()  # the server must not give away what nobody takes
-            raise
-        finally:
-            connections.release(link)
-        if type(reply) is NetworkError:
-            raise reply
-        return request.value(reply)
-
-
-def connect(alias: Alias, member: Member) -> Backend:
-    return Backend(alias, member)
+__all__ = ['Interface', 'connect']
 
 
 class Interface(Base):
@@ -142,13 +40,24 @@ class Interface(Base):
     redis-py's exception. Only the results of looks are kept (`use_cache`, `cache`).
     """
 
-    _raw = False
+    _raw = _alone = False
 
     @property
     def raw(self) -> Interface:
         """The same, but texts are bytes."""
-        other = type(self)(self.alias, self._cluster, self._options, self._own)
+        other = self._other()
         other._raw = True
+        return other
+
+    @property
+    def alone(self) -> Interface:
+        """The same, but each command has a connection of its own as long as it takes.
+
+        For what may take long without keeping the server busy: modules' queries, and those of their commands
+        that block. There are `max_conns` connections at most.
+        """
+        other = self._other()
+        other._alone = True
         return other
 
     def execute(self, *words: Any) -> Task:
@@ -158,8 +67,65 @@ class Interface(Base):
     execute_command = execute
 
     def pipeline(self, transaction: bool = True) -> Pipeline:
-        """Commands that are sent together."""
-        return Pipeline(self._run, self._raw, transaction)
+        """Commands that are sent together, perhaps after looks at what they hang on (`Pipeline.watch`)."""
+        return Pipeline(self._run, self._hold, self._raw, transaction)
+
+    def transaction(
+        self,
+        func: Callable[[Pipeline], Any] | None = None,
+        *watches: str | bytes,
+        value_from_callable: bool = False,
+    ) -> Task:
+        """As redis-py's: `func (pipe)`, with `watches` watched, reads, says `pipe.multi ()`, and collects.
+
+        What it collected is executed; `func` is called again as long as somebody else was faster and there is
+        time (`timeout`). A finished Task of the values, or of what `func` returned. It raises what
+        `func` does, redis.WatchError when time is up, WouldBlock on an event loop.
+        """
+        if func is None:
+            raise TypeError(
+                f'alias {self.alias.name}: transactions of Redis are pipelines: with db.pipeline () as pipe: '
+                'pipe.watch (key) ... pipe.multi () ... pipe.execute (); or db.transaction (func, key)'
+            )
+        refuse_on_loop(lambda: f'a transaction of {self.alias.name}')
+        timeout = self._options.timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self.pipeline() as pipe:
+            while True:
+                if watches:
+                    pipe.watch(*watches)
+                returned = func(pipe)
+                try:
+                    values = pipe.execute().fetch()
+                except redis.WatchError:
+                    if deadline is not None and time.monotonic() > deadline:
+                        raise
+                else:
+                    return Mask(returned if value_from_callable else values)
+
+    def register_script(self, script: str | bytes) -> Script:
+        """A Lua script, to be called: `register_script (text) (keys = [...], args = [...])` is a Task."""
+        return Script(self, script)
+
+    def bitfield(self, key: str | bytes, default_overflow: str | None = None) -> Any:
+        """redis-py's builder of a BITFIELD; its `execute ()` gives the Task."""
+        return BitFieldOperation(self, key, default_overflow)  # type: ignore[arg-type]
+
+    def scan_iter(self, *args: Any, **kwargs: Any) -> Scan:
+        """All keys, with what redis-py's takes: `match`, `count`, `_type`. All of one member."""
+        return self._scan('scan', (), args, kwargs)
+
+    def hscan_iter(self, name: str | bytes, *args: Any, **kwargs: Any) -> Scan:
+        """All pairs of a hash, with what redis-py's takes: `match`, `count`, `no_values`."""
+        return self._scan('hscan', (name,), args, kwargs)
+
+    def sscan_iter(self, name: str | bytes, *args: Any, **kwargs: Any) -> Scan:
+        """All elements of a set, with what redis-py's takes: `match`, `count`."""
+        return self._scan('sscan', (name,), args, kwargs)
+
+    def zscan_iter(self, name: str | bytes, *args: Any, **kwargs: Any) -> Scan:
+        """All pairs of a sorted set, with what redis-py's takes: `match`, `count`, `score_cast_func`."""
+        return self._scan('zscan', (name,), args, kwargs)
 
     def subscribe(self, *channels: str | bytes, limit: int = LIMIT) -> Channel:
         """Hear what is published on `channels`: Records of `channel`, `data`, and `pattern`, None here."""
@@ -168,6 +134,10 @@ class Interface(Base):
     def psubscribe(self, *patterns: str | bytes, limit: int = LIMIT) -> Channel:
         """Hear what is published on channels whose names match one of `patterns`, such as `news.*`."""
         return self._listen('PSUBSCRIBE', patterns, limit)
+
+    def ssubscribe(self, *channels: str | bytes, limit: int = LIMIT) -> Channel:
+        """Hear what `spublish` says on `channels`, which in a Redis Cluster are one server's."""
+        return self._listen('SSUBSCRIBE', channels, limit)
 
     def __getattr__(self, name: str) -> Any:
         make = maker(name)
@@ -178,7 +148,44 @@ class Interface(Base):
         return send
 
     def _run(self, request: Command | Batch) -> Task:
+        if self._alone:
+            request.blocking = True
+        if request.blocking and type(request) is Command and request.name in AFTER_OTHERS:
+            raise ValueError(
+                f'{request.name}: it waits for what was sent before it on the same connection: use '
+                'pipeline (transaction = False), with what it is to wait for'
+            )
         return self._send(request, request.key, request.idempotent)
+
+    def _run_script(self, text: str | bytes, sha: str, arguments: Sequence[Any]) -> Task:
+        return self._run(script_call(text, sha, arguments, self._raw))
+
+    def _scan(self, name: str, first: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Scan:
+        """A cursor is one member's: it is asked to the end."""
+        if self._options.everywhere:
+            raise TypeError(f'{name}_iter asks one member: use was.db, not was.db.map')
+        make = maker(name)
+        seat = self._cluster.pick()
+        options = dataclasses.replace(self._options, use_cache=None, cache=None, filter=None)
+
+        def ask(cursor: Any) -> Task:
+            command = make(self._raw, *first, cursor, *args, **kwargs)
+            task = self.query(self._cluster, command, options, None, seat=seat)
+            if self._own is not None:
+                self._own(task)
+            return task
+
+        return Scan(f'{name}_iter of {self.alias.name}', ask)
+
+    def _hold(self) -> Session:
+        if self._options.everywhere:
+            raise TypeError('a pipeline watches the keys of one member: use was.db, not was.db.map')
+        return Session(self._cluster, self._options, self._own)
+
+    def _other(self) -> Interface:
+        other = type(self)(self.alias, self._cluster, self._options, self._own)
+        other._raw, other._alone = self._raw, self._alone
+        return other
 
     def _listen(self, how: str, names: Sequence[str | bytes], limit: int) -> Channel:
         if not names:
@@ -188,69 +195,3 @@ class Interface(Base):
         ears = Ears(self._cluster, how, names, self._raw)
         shown = ', '.join(repr(name) for name in names)
         return Channel(ears.listen, f'channel {shown} of {self.alias.name}', self._own, limit)
-
-
-class Pipeline:
-    """`with db.pipeline () as pipe`: commands are collected, and sent together by `execute`.
-
-    `transaction`: as one (MULTI, EXEC). A pipeline can be used again after `execute`; by one thread.
-    """
-
-    def __init__(self, run: Callable[[Batch], Task], raw: bool, transaction: bool) -> None:
-        self._run, self._raw, self._transaction = run, raw, transaction
-        self._commands: list[Command] = []
-
-    def execute(self, raise_on_error: bool = True) -> Task:
-        """The Task of the list of values.
-
-        It fails with the first error, whatever the others did; without `raise_on_error` errors are values.
-        """
-        commands, self._commands = self._commands, []
-        if not commands:
-            return Mask([])
-        return self._run(Batch(commands, self._transaction, raise_on_error))
-
-    def execute_command(self, *words: Any) -> Self:
-        """Collect a command by its words."""
-        self._commands.append(command_of(words, self._raw))
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        make = maker(name)
-
-        def collect(*args: Any, **kwargs: Any) -> Pipeline:
-            self._commands.append(make(self._raw, *args, **kwargs))
-            return self
-
-        return collect
-
-    def __len__(self) -> int:
-        return len(self._commands)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._commands = []
-
-
-def _database_of(alias: Alias, member: Member) -> int:
-    if not member.path:
-        return 0
-    if not member.path.isascii() or not member.path.isdigit():
-        raise ValueError(
-            f'alias {alias.name}: {member.address}: what follows the slash is the number of a database, '
-            'as in localhost/0'
-        )
-    return int(member.path)
-
-
-def _usable(link: Link) -> bool:
-    return link.usable
-
-
-async def _close(link: Link) -> None:
-    link.abort()

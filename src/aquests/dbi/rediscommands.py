@@ -14,6 +14,7 @@ import redis
 from redis.commands import CoreCommands
 
 from ..errors import NetworkError
+from . import redisrefused as refused
 from .base import Request
 from .redislink import translated
 
@@ -36,63 +37,19 @@ BLOCKING = frozenset(
     """.upper().split()
 )
 
-_STATE = 'it would change a connection that others use too'
-_PUBSUB = 'use subscribe or psubscribe of the interface'
-#: What cannot be done on a connection that is shared, and why or what to do.
-_REFUSED = {
-    'SELECT': f'{_STATE}: an alias names one database, as in localhost/1',
-    'AUTH': f"{_STATE}: user and password are the member's, as in user:pass@localhost",
-    'HELLO': _STATE,
-    'RESET': _STATE,
-    'QUIT': _STATE,
-    'MULTI': 'use pipeline (transaction = True)',
-    'EXEC': 'use pipeline (transaction = True)',
-    'DISCARD': 'use pipeline (transaction = True)',
-    'WATCH': 'connections are shared: use a script (eval), which nothing comes between',
-    'UNWATCH': 'connections are shared: use a script (eval), which nothing comes between',
-    'SUBSCRIBE': _PUBSUB,
-    'PSUBSCRIBE': _PUBSUB,
-    'SSUBSCRIBE': _PUBSUB,
-    'UNSUBSCRIBE': _PUBSUB,
-    'PUNSUBSCRIBE': _PUBSUB,
-    'SUNSUBSCRIBE': _PUBSUB,
-    'MONITOR': 'it never ends',
-    'SYNC': 'it is for replicas',
-    'PSYNC': 'it is for replicas',
-    'READONLY': _STATE,
-    'READWRITE': _STATE,
-    'ASKING': _STATE,
-    'CLIENT REPLY': _STATE,
-    'CLIENT TRACKING': _STATE,
-    'CLIENT CACHING': _STATE,
-    'CLIENT SETNAME': _STATE,
-    'CLIENT NO-TOUCH': _STATE,
-    'SCRIPT DEBUG': _STATE,
-}
-#: Methods of redis-py that are no commands, or several.
-_NO_COMMANDS = frozenset(
-    {
-        'cluster',
-        'digest_local',
-        'execute_command',
-        'himport_discard_all_internal',
-        'himport_discard_internal',
-        'himport_prepare_internal',
-        'himport_set',
-        'hscan_iter',
-        'register_script',
-        'scan_iter',
-        'shutdown',
-        'sscan_iter',
-        'zscan_iter',
-    }
-)
+#: What concerns the commands before it on the same connection, and means nothing on one of its own.
+AFTER_OTHERS = frozenset({'WAIT', 'WAITAOF'})
+
+_TWO_WORDS = frozenset(name.split()[0] for name in refused.COMMANDS if ' ' in name)
 
 
 class Command(Request):
-    """One command. `data`: as it is sent. `raw`: its texts stay bytes. `key`: what results are kept under."""
+    """One command. `data`: as it is sent. `raw`: its texts stay bytes. `key`: what results are kept under.
 
-    __slots__ = ('_callback', '_empty', '_options', 'blocking', 'data', 'name', 'raw')
+    `blocking`: it has a connection of its own. `otherwise`: what is sent where a script is not known by name.
+    """
+
+    __slots__ = ('_callback', '_options', 'blocking', 'data', 'name', 'otherwise', 'raw')
 
     def __init__(self, words: tuple[Any, ...], options: dict[str, Any], raw: bool, meaning: bool) -> None:
         """`options`: redis-py's. `meaning`: whether the reply is to be understood as redis-py does it."""
@@ -105,6 +62,7 @@ class Command(Request):
             if options.pop('NEVER_DECODE', None) is not None:
                 raw = True
         self.raw = raw
+        self.otherwise: Command | None = None
         self._options = options
         self._callback = _callbacks.get(words[0].upper()) if meaning and isinstance(words[0], str) else None
 
@@ -134,6 +92,8 @@ class Batch(Request):
     """Commands in one go; with `transaction` nothing of others comes between, and all are done or none."""
 
     __slots__ = ('_commands', '_raise', '_transaction', 'blocking', 'data', 'raws')
+
+    otherwise = None
 
     def __init__(self, commands: Sequence[Command], transaction: bool, raise_on_error: bool) -> None:
         super().__init__(all(command.idempotent for command in commands))
@@ -171,6 +131,13 @@ class Batch(Request):
 
     def _executed(self, replies: list[Any]) -> list[Any]:
         *queued, done = replies
+        if done is None:
+            error = redis.WatchError(
+                'a key that the pipeline watches was changed: nothing of the transaction was done; begin '
+                'with watch again'
+            )
+            error.http_status = 409  # type: ignore[attr-defined]  # another was faster, and that is all
+            raise error
         if isinstance(done, Exception):
             refused = next((reply for reply in queued if isinstance(reply, Exception)), done)
             raise translated(refused, False)
@@ -186,10 +153,11 @@ class Batch(Request):
 def maker(name: str) -> Callable[..., Any]:
     """What makes the Command of redis-py's method `name`, called with (raw, *args, **kwargs).
 
-    AttributeError where there is none.
+    AttributeError where there is none, or that cannot be had.
     """
-    method = None if name.startswith('_') or name in _NO_COMMANDS else getattr(CoreCommands, name, None)
-    if not callable(method):
+    if (reason := refused.METHODS.get(name)) is not None:
+        raise AttributeError(f'{name!r} is not to be had here: {reason}')
+    if name.startswith('_') or not callable(getattr(CoreCommands, name, None)):
         raise AttributeError(
             f'{name!r} is no command that redis-py has as a method; others are sent with '
             f"execute ('NAME', argument, ...)"
@@ -210,6 +178,31 @@ def command_of(words: tuple[Any, ...], raw: bool) -> Command:
             "execute takes a command and its arguments, as in execute ('CONFIG', 'GET', 'maxmemory')"
         )
     return Command(words, {}, raw, False)
+
+
+def watch_of(names: Sequence[Any]) -> Watch:
+    """What has Redis watch keys. TypeError for none."""
+    if not names:
+        raise TypeError('watch takes the names of keys')
+    return Watch(pack('WATCH', *names))
+
+
+class Watch(Request):
+    """Of a connection that a pipeline has for itself."""
+
+    __slots__ = ('data',)
+
+    raws = (False,)
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(True)
+        self.data = data
+
+    def value(self, reply: Any) -> Any:
+        """True; raises what the server says."""
+        if isinstance(reply, Exception):
+            raise translated(reply, False)
+        return True
 
 
 def pack(*words: Any) -> bytes:
@@ -239,17 +232,14 @@ def _parts(words: tuple[Any, ...]) -> tuple[str, tuple[bytes, ...]]:
         raise TypeError(f"the name of a command is a str, as in 'CONFIG GET', not {first!r}")
     names = first.split()
     name = names[0].upper()
-    if name in _REFUSED:
-        raise ValueError(f'{name}: {_REFUSED[name]}')
+    if name in refused.COMMANDS:
+        raise ValueError(f'{name}: {refused.COMMANDS[name]}')
     parts = [_encoded(word) for word in (*names, *words[1:])]
     if name in _TWO_WORDS and len(parts) > 1:
         both = f'{name} {parts[1].decode("latin-1").upper()}'
-        if both in _REFUSED:
-            raise ValueError(f'{both}: {_REFUSED[both]}')
+        if both in refused.COMMANDS:
+            raise ValueError(f'{both}: {refused.COMMANDS[both]}')
     return name, tuple(parts)
-
-
-_TWO_WORDS = frozenset(name.split()[0] for name in _REFUSED if ' ' in name)
 
 
 def _encoded(word: Any) -> bytes:
@@ -274,5 +264,6 @@ def _decoded(reply: Any) -> Any:
     return reply
 
 
+UNWATCH = hiredis.pack_command((b'UNWATCH',))
 _MULTI = hiredis.pack_command((b'MULTI',))
 _EXEC = hiredis.pack_command((b'EXEC',))

@@ -13,9 +13,11 @@ from .channels import Feed
 from .rediscommands import pack
 from .redislink import CONNECT_TIMEOUT, Link
 
+_MESSAGES = ('message', b'message', 'smessage', b'smessage')
+
 
 class Ears:
-    """`how`: SUBSCRIBE or PSUBSCRIBE, to `names`. `raw`: texts stay bytes."""
+    """`how`: SUBSCRIBE, PSUBSCRIBE or SSUBSCRIBE, to `names`. `raw`: texts stay bytes."""
 
     def __init__(self, cluster: Cluster, how: str, names: Sequence[str | bytes], raw: bool) -> None:
         self._cluster = cluster
@@ -75,7 +77,7 @@ class _Hearing:
             self._link.abort()
             return
         kind = reply[0]
-        if kind in ('message', b'message'):
+        if kind in _MESSAGES:
             self._feed.put(Record(channel=reply[1], data=reply[2], pattern=None))
         elif kind in ('pmessage', b'pmessage'):
             self._feed.put(Record(channel=reply[2], data=reply[3], pattern=reply[1]))
