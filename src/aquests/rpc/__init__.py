@@ -64,10 +64,11 @@ def _load(name: str) -> type[RPCProtocol]:
             importlib.import_module(f'.{module.name}', __name__), module.cls
         )
     except ImportError as error:
-        if not module.extra or (error.name or '').startswith('aquests'):
+        package = (error.name or '').partition('.')[0]
+        if not module.extra or package == 'aquests':
             raise
         raise ImportError(
-            f"{name} needs the package {error.name}: pip install 'atila[{module.extra}]'", name=error.name
+            f"{name} needs the package {package}: pip install 'atila[{module.extra}]'", name=error.name
         ) from None
     _protocols[name] = protocol
     return protocol

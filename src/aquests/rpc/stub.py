@@ -49,10 +49,7 @@ class _Names:
         raise NotImplementedError
 
     def __getattr__(self, name: str) -> Method:
-        if name.startswith('_'):  # asked for by copy, pickle, Jinja, debuggers; never meant for the server
-            raise AttributeError(
-                f'{name!r} is not looked up as an attribute: stub [{name!r}] calls such a method'
-            )
+        _refuse_inner(name)
         return Method(self._call, name)
 
     def __getitem__(self, name: str) -> Method:
@@ -73,10 +70,7 @@ class Method:
         return self._call(self._name, args, kwargs)
 
     def __getattr__(self, name: str) -> Method:
-        if name.startswith('_'):
-            raise AttributeError(
-                f"{name!r} is not looked up as an attribute: call it as stub ['{self._name}.{name}']"
-            )
+        _refuse_inner(name)
         return Method(self._call, f'{self._name}.{name}')
 
     def __repr__(self) -> str:
@@ -93,6 +87,14 @@ class _Notify(_Names):
 
     def _call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self._tell(method, args, kwargs)
+
+
+def _refuse_inner(name: str) -> None:
+    """What copy, pickle, Jinja and debuggers ask for is never meant for the server."""
+    if name.startswith('_'):
+        raise AttributeError(
+            f"{name!r} is not looked up as an attribute: write stub ['{name}'], with all that comes before it"
+        )
 
 
 class Stub(_Names):

@@ -71,8 +71,8 @@ def load_response(body: bytes) -> Any:
     except DefusedXmlException:
         raise BadAnswer('the answer has a DTD, which is not read, for it can do harm') from None
     except (client.ResponseError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        reason = shortened(error) or 'it has neither a value nor a fault'
-        raise BadAnswer(f'the answer is no XML-RPC: {reason}') from None
+        reason = error.args[0] if error.args else 'it has neither a value nor a fault'
+        raise BadAnswer(f'the answer is no XML-RPC: {shortened(reason)}') from None
     if len(values) != 1 or target.getmethodname() is not None:
         raise BadAnswer(f'the answer is no XML-RPC: it has {len(values)} values instead of one')
     return values[0]
@@ -177,6 +177,12 @@ class _Unmarshaller(client.Unmarshaller):
         super().start(tag, attrs)
         if len(self._marks) > MAX_DEPTH:
             raise ValueError(f'it is nested more than {MAX_DEPTH} times')
+
+    def close(self) -> tuple[Any, ...]:
+        try:
+            return super().close()
+        except (LookupError, TypeError):  # what the fault holds is no struct, or another one
+            raise client.ResponseError('it has a fault without faultCode and faultString') from None
 
     def end_moment(self, data: str) -> None:
         """Servers write dates with and without hyphens, with and without an offset."""
