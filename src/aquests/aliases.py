@@ -41,6 +41,7 @@ PORTS: dict[str, int] = {
     DB_SQLITE3: 0,
 }
 
+_WITH_TLS = {PROTO_HTTP: PROTO_HTTPS, PROTO_WS: PROTO_WSS}
 _MAX_WEIGHT = 10_000
 _WEIGHT = re.compile(r'^(.*\S)\s+(\d+)$', re.DOTALL)
 
@@ -121,7 +122,9 @@ class Aliases:
         if not texts:
             raise ValueError(f'alias {name}: at least one member is needed')
         try:
-            parsed = tuple(parse_member(text, type) for text in texts)
+            # With TLS a member that names no port has that of its protocol with TLS.
+            spoken = _WITH_TLS.get(type, type) if ssl else type
+            parsed = tuple(parse_member(text, spoken) for text in texts)
         except ValueError as error:
             raise ValueError(f'alias {name}: {error}') from None
         return self._known.setdefault(name, Alias(name, type, parsed, ssl, max_conns, role, source))

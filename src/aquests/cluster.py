@@ -6,7 +6,7 @@ all are tried. What was not sent goes on to another member, what was sent only i
 once (`Request.idempotent`); what timed out doesn't.
 
 Shared: a seat's turn, failures and times, by whoever picks one, under the cluster's `_lock`; its `active` by
-the loop's thread only.
+the loop's thread only, or, where several loops use one cluster, by `taken` and `given_back` only.
 """
 
 from __future__ import annotations
@@ -94,6 +94,15 @@ class Cluster:
                     best = seat
             best.turn -= sum(seat.member.weight for seat in candidates)
             return best
+
+    def taken(self, seat: Seat) -> None:
+        """A request to this member begins; `given_back` when its answer is complete."""
+        with self._lock:
+            seat.active += 1
+
+    def given_back(self, seat: Seat) -> None:
+        with self._lock:
+            seat.active -= 1
 
     def failed(self, seat: Seat) -> None:
         """A connection could not be made, or broke."""
