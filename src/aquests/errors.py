@@ -7,6 +7,7 @@
           PoolExhausted       no connection became free in that time
         NetworkError          (is a ConnectionError) a server can't be reached, or the connection broke; 502
         QueueFull             too many Tasks wait for a place in a pool; 503
+        MalformedAnswer       what a server answered is not its protocol; 502
         BadStatus             the peer answered with a status of 300 or more; 502
         RPCError              the peer's method failed; 502
           Fault               of XML-RPC
@@ -60,6 +61,12 @@ class NetworkError(TaskError, ConnectionError):
     def __init__(self, message: str, sent: bool) -> None:
         super().__init__(message)
         self.sent = sent
+
+
+class MalformedAnswer(TaskError):
+    """A server's answer makes no sense (SPEC LB-06). It has got the request: no other member is asked."""
+
+    http_status = 502
 
 
 class TaskCancelled(TaskError):
