@@ -4,7 +4,9 @@
       HTTPError              an answer with this status; `was.Error`, raised by services
         BadParameter         400, names the parameter (SPEC PR-02, PR-03)
 
-`aquests`' WrongCount is an answer of its status, too (410, 409: SPEC TK-05).
+`aquests`' WrongCount is an answer of its status, too (410, 409: SPEC TK-05), and so is what a database or the
+query builder refuses of a value that a client may have sent (400, 409: `aquests.refusals`); both are logged
+without a traceback or not at all.
 
 Anything else that leaves a service is our fault or the service's: logged with its traceback, answered
 with 500 (or the status that the exception carries as `http_status`: 502, 504 for a failed Task), and
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquests.dbi.base import is_duplicate
 from aquests.errors import TaskCancelled, WrongCount
+from aquests.refusals import refusal_of
 from skitai.context import current
 from skitai.errorpage import accepts, error_content, reason_of
 
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('atila')
 
+#: Characters of an error that a line of the log has.
+_SHORT = 300
 _STATUS = re.compile(r'([1-5]\d\d)(?: +([\x20-\x7e]*))?')
 
 
@@ -110,6 +115,11 @@ def fail(was: Was, error: BaseException) -> None:
     elif isinstance(error, WrongCount):  # `one ()`: the client asks for what is not there, or not alone
         code, reason = error.http_status, error.http_reason
         explain, errno, headers, message = str(error), 0, [], None
+    elif (refusal := refusal_of(error)) is not None:
+        code, reason, explain = refusal.status, reason_of(refusal.status), refusal.words
+        errno, headers, message = 0, [], None
+        # The service may have made the mistake: the driver's own words are for its author.
+        log.warning('%s %s: %d, %s: %s', exchange.method, exchange.path, code, explain, _short(error))
     elif is_duplicate(error) and getattr(error, 'http_status', 0) == 409:  # `one ()` again (SPEC TK-05)
         code, reason, explain, errno, headers, message = 409, reason_of(409), '', 0, [], None
     else:
@@ -125,6 +135,12 @@ def fail(was: Was, error: BaseException) -> None:
         trace = ''.join(tracebacks.format_exception(error))
         explain = explain or f'{type(error).__name__}: {error}'
     answer(was, code, reason, explain, errno, trace, headers, message)
+
+
+def _short(error: BaseException) -> str:
+    """An exception in one line of the log, whatever a client has put into it."""
+    shown = f'{type(error).__name__}: {error}'
+    return repr(shown if len(shown) <= _SHORT else shown[:_SHORT] + '...')
 
 
 def fail_later(was: Was, error: BaseException) -> None:

@@ -7,7 +7,7 @@ says so. A step that was cancelled or timed out, or whose connection broke, ends
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
@@ -17,6 +17,7 @@ from ..errors import NetworkError, TaskCancelled, TaskTimeout
 from ..looptask import LoopTask
 from ..task import Task
 from .base import Options, Request, exhausted, failure_of
+from .pgrefusals import look
 from .postgresql import Backend, Script, is_broken, perform, records, request_of, statement_of
 
 
@@ -69,6 +70,7 @@ class PgSession:
         self._connection: Any = None
         self._transaction: Any = None
         self._cursor: Any = None
+        self._values: Sequence[Any] = ()  # of the statement that the cursor reads
         #: Why the transaction cannot be committed.
         self._failed: BaseException | None = None
         self._closed = False
@@ -94,7 +96,7 @@ class PgSession:
 
         async def do() -> None:
             connection = await self._begun()
-            self._cursor = None
+            self._cursor, self._values = None, statement.values
             self._cursor = await connection.cursor(statement.sql, *statement.values)
 
         return self._step(do)
@@ -171,6 +173,7 @@ class PgSession:
             self.end()
             raise
         except Exception as error:
+            look(error, self._values)
             seat = self._seat
             if seat is not None and is_broken(error, self._connection):
                 self.end()

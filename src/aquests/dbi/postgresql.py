@@ -21,13 +21,15 @@ import msgspec
 from ..aliases import Alias, Member
 from ..errors import NetworkError
 from ..records import Record
-from ..sql import POSTGRESQL, Builder, Entry, Json
+from ..sql import POSTGRESQL, Builder, Entry
 from ..task import Task
 from .base import Interface as Base
 from .base import Request
 from .channels import LIMIT, Channel
 from .connections import Connections
 from .pgqueries import Query, Queue
+from .pgrefusals import look
+from .pgvalues import encoded, exact
 from .statements import numbered, traits
 from .transactions import Cursor, Transaction
 
@@ -69,12 +71,13 @@ class Statement(Request):
     __slots__ = ('clean', 'like', 'many', 'reads', 'several', 'sql', 'values')
 
     def __init__(self, sql: str, values: Sequence[Any], many: bool = False) -> None:
-        look, self.reads, self.clean, self.several = traits(sql)
-        super().__init__(look)
-        self.sql, self.values, self.many = sql, values, many
+        looks, self.reads, self.clean, self.several = traits(sql)
+        super().__init__(looks)
+        self.sql, self.many = sql, many
+        self.values = [exact(each) for each in values] if many else exact(values)
         #: It may be sent with others that are like it (see `perform_together`); None for with none. A wrong
         #: number of values is not like a right one: the number that is added would make up for one.
-        self.like = (sql, len(values)) if look and not many else None
+        self.like = (sql, len(values)) if looks and not many else None
 
     def _key(self) -> tuple[Any, ...]:
         return self.sql, repr(self.values), self.many
@@ -200,7 +203,7 @@ class Backend:
         try:
             for name in ('json', 'jsonb'):
                 await connection.set_type_codec(
-                    name, encoder=_encode, decoder=msgspec.json.decode, schema='pg_catalog'
+                    name, encoder=encoded, decoder=msgspec.json.decode, schema='pg_catalog'
                 )
         except BaseException:
             connection.terminate()
@@ -219,16 +222,24 @@ async def perform(connection: Any, request: Statement | Script) -> list[Record]:
         await connection.execute('BEGIN')  # who takes the connection back after an error rolls back
         for one in request.statements:
             found = await perform(connection, one)
-        await connection.execute('COMMIT')
+        try:
+            await connection.execute('COMMIT')
+        except Exception as error:  # a constraint that is deferred until then
+            look(error, ())
+            raise
         return found
     statement: Statement = request  # type: ignore[assignment]
-    if statement.several and not statement.values:
-        await connection.execute(statement.sql)
-        return []
-    if statement.many:
-        rows = await connection.fetchmany(statement.sql, statement.values) if statement.values else []
-    else:
-        rows = await connection.fetch(statement.sql, *statement.values)
+    try:
+        if statement.several and not statement.values:
+            await connection.execute(statement.sql)
+            return []
+        if statement.many:
+            rows = await connection.fetchmany(statement.sql, statement.values) if statement.values else []
+        else:
+            rows = await connection.fetch(statement.sql, *statement.values)
+    except Exception as error:
+        look(error, statement.values, statement.many)
+        raise
     return records(rows)
 
 
@@ -282,10 +293,6 @@ async def _close(connection: Any) -> None:
         await connection.close(timeout=2.0)
     except Exception:
         connection.terminate()
-
-
-def _encode(value: Any) -> str:
-    return msgspec.json.encode(value.value if isinstance(value, Json) else value).decode()
 
 
 def _words(error: BaseException) -> str:

@@ -31,6 +31,7 @@ from .base import Interface as Base
 from .base import Options, Request
 from .base import Query as BaseQuery
 from .sqlitefile import LOCKED, MEMORY, QUEUE, Connection, bare, refused_to_write
+from .sqliterefusals import look
 from .sqlitestatements import Script, Statement, perform, request_of
 from .sqlitevalues import bound
 from .transactions import Cursor, Transaction
@@ -165,6 +166,7 @@ class Query(BaseQuery):
                 self._writes, self.hindrance = True, QUEUE  # it did not look like it
                 self._begin()
             else:
+                look(error, ())  # a constraint that is deferred until the end
                 self._fail(bare(error))
         else:
             self._connection = None

@@ -23,6 +23,7 @@ from ..task import Mask, Task
 from .base import Options, failure_of
 from .sqlite import Backend, backend_of
 from .sqlitefile import QUEUE, Connection, bare, is_broken, refused_to_write
+from .sqliterefusals import look
 from .sqlitestatements import Script, records, request_of, run, steps
 
 Do = Callable[[Connection], Any]
@@ -94,7 +95,8 @@ class SqliteSession:
             connection.worn = connection.worn or statement.nature.wears
             try:
                 connection.patiently(self, cursor.execute, statement.sql, statement.values)
-            except sqlite3.Error as error:
+            except Exception as error:
+                look(error, statement.values)
                 if refused_to_write(error) and not connection.writes:
                     error.add_note('a cursor only reads: use was.transaction or was.db for what writes')
                 raise
@@ -211,6 +213,7 @@ class SqliteSession:
         try:
             value = step.do(connection)
         except BaseException as error:
+            look(error, ())
             reason = bare(connection.examined(error) if isinstance(error, sqlite3.Error) else error)
             if within and not connection.db.in_transaction:
                 self._lost = reason

@@ -18,6 +18,7 @@ from ..records import Record
 from ..sql import SQLITE, Builder
 from .base import Request
 from .sqlitefile import Connection, Job
+from .sqliterefusals import look
 from .sqlitevalues import Bound, bound
 from .statements import traits
 
@@ -177,6 +178,9 @@ def rows_of(connection: Connection, statement: Statement) -> list[Record]:
             connection.worn = True
         cursor.execute(statement.sql, statement.values)
         return records(cursor, cursor.fetchall())
+    except Exception as error:
+        look(error, statement.values)
+        raise
     finally:
         cursor.close()
 
@@ -194,6 +198,9 @@ def _many(connection: Connection, job: Job, statement: Statement) -> list[Record
             for values in batch:
                 cursor.execute(statement.sql, values)
                 rows += records(cursor, cursor.fetchall())
+    except Exception as error:
+        look(error, statement.values)
+        raise
     finally:
         cursor.close()
     return rows

@@ -20,6 +20,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from ..refusals import refuse
 from ..sql import Json
 from ..sql.dialect import json_of
 
@@ -52,17 +53,18 @@ def stored(value: Any) -> Any:
     if isinstance(value, int):
         number = int(value)
         if not _LEAST <= number <= _MOST:
-            raise OverflowError(
-                f'{number:.3e} has more than the 64 bits of an SQLite integer: give it as text (str)'
-                if abs(number) < 10**300
-                else 'an int has more than the 64 bits of an SQLite integer: give it as text (str)'
+            told = f'{number:.3e}' if abs(number) < 10**300 else 'an int'
+            error = OverflowError(
+                f'{told} has more than the 64 bits of an SQLite integer: give it as text (str)'
             )
+            raise refuse(error, 'a number is out of range')
         return number
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, float):
         if value != value:
-            raise ValueError('SQLite has no NaN, it would store NULL: give None, or a text')
+            no_nan = ValueError('SQLite has no NaN, it would store NULL: give None, or a text')
+            raise refuse(no_nan, 'a number is out of range')
         return float(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from ..refusals import refuse
 from .expressions import Json
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 #: Keys into a JSON document, outermost first.
 Keys = Sequence[str]
 
+#: What a client is told who sent NaN, or something that is nested too deep.
+NO_JSON = 'a value cannot be written as JSON'
 #: A key that is written as it is. Others are bound.
 PLAIN_KEY = re.compile(r'[A-Za-z0-9_ .:-]+')
 
@@ -108,4 +111,5 @@ def json_of(value: Any) -> str:
     try:
         return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(',', ':'))
     except (TypeError, ValueError, RecursionError) as error:
-        raise TypeError(f'a {type(plain).__name__} cannot be written as JSON: {error}') from None
+        told = TypeError(f'a {type(plain).__name__} cannot be written as JSON: {error}')
+        raise (told if isinstance(error, TypeError) else refuse(told, NO_JSON)) from None

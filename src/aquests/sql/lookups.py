@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..refusals import refuse, sendable
 from .expressions import Expression, F, Json, SubQuery, taken
 from .names import Name, name, short
 from .rendering import Rendering
@@ -245,7 +246,12 @@ class Condition(Expression):
     def __init__(self, keyword: str, value: Any) -> None:
         self._column, word = parsed(keyword, value)
         self._operator = OPERATORS[word]
-        self._value = self._operator.take(keyword, taken(value, keyword))
+        try:
+            self._value = self._operator.take(keyword, taken(value, keyword))
+        except (TypeError, ValueError) as error:
+            if sendable(value):
+                refuse(error, f'{".".join(self._column.name)}: this is not what can be looked for')
+            raise
 
     def _sql(self, out: Rendering) -> str:
         return self._operator.sql(self._column, self._value, out)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..refusals import refuse
+
 #: 'schema.table' as ('schema', 'table').
 Name = tuple[str, ...]
 
@@ -32,10 +34,11 @@ def name(text: Any, what: str, star: bool = False) -> Name:
     if not isinstance(text, str):
         raise TypeError(f'{what} takes a name, not {short(text)}')
     if not (_COLUMN if star else _NAME).fullmatch(text):
-        raise ValueError(
+        error = ValueError(
             f'{what}: {short(text)} is not a name (letters, digits, _ and dots); '
             'SQL that is not from users can be given as F (...)'
         )
+        raise refuse(error, 'a name has only letters, digits, _ and dots')
     return tuple(text.split('.'))
 
 
@@ -57,5 +60,8 @@ def columns_in(sql: str) -> list[Name] | None:
 
 def short(value: Any) -> str:
     """`value` for an error message."""
-    shown = repr(value)
+    try:
+        shown = repr(value)
+    except (ValueError, RecursionError):  # an int of too many digits, a list nested too deep
+        shown = f'a {type(value).__name__}'
     return shown if len(shown) <= 80 else shown[:77] + '...'

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from ..refusals import refuse
 from .dialect import PLAIN_KEY, Dialect, Keys, json_of, quoted_text, scalar_literal
 from .expressions import Json
 
@@ -147,7 +148,8 @@ def common_type(types: Sequence[str]) -> str:
     if len(found) > 1 and found <= set(_NUMBERS):
         return max(found, key=_NUMBERS.index)
     if len(found) > 1:
-        raise ValueError(f'values of one type are needed here, not {", ".join(sorted(found))}')
+        error = ValueError(f'values of one type are needed here, not {", ".join(sorted(found))}')
+        raise refuse(error, 'values of one kind are needed')
     return types[0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
+from ..refusals import refuse, sendable
 from .builder import Builder, Database, Returning
 from .expressions import D, Expression, F, SubQuery, V, taken
 from .joins import Joined, Source
@@ -257,7 +258,9 @@ def _count(number: Any, what: str) -> int | None:
     if number is None:
         return None
     if isinstance(number, bool) or not isinstance(number, int):
-        raise TypeError(f'{what} takes an int, not {short(number)}')
+        error = TypeError(f'{what} takes an int, not {short(number)}')
+        raise refuse(error, f'{what} is a whole number') if sendable(number) else error
     if not 0 <= number <= _MOST:
-        raise ValueError(f'{what} takes a number from 0 to {_MOST}, not {short(number)}')
+        outside = ValueError(f'{what} takes a number from 0 to {_MOST}, not {short(number)}')
+        raise refuse(outside, f'{what} is not negative, and not as great as that')
     return number

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
+from ..refusals import refuse
 from .dialect import PLAIN_KEY, Dialect, Keys, json_of, quoted_text, scalar_literal
 from .expressions import Json
 
@@ -88,5 +89,6 @@ def _path(keys: Keys) -> str:
 def _step(key: str) -> str:
     # A path has no way to write these, and ends at a NUL.
     if '"' in key or '\\' in key or '\0' in key:
-        raise ValueError(f'SQLite cannot look for a key like {key!r} in JSON')
+        error = ValueError(f'SQLite cannot look for a key like {key!r} in JSON')
+        raise refuse(error, 'a key has a character that cannot be looked for')
     return f'."{key}"'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..refusals import refuse
 from .builder import Database, Returning
 from .joins import Joined
 from .rendering import Rendering
@@ -21,7 +22,7 @@ class Update(Assigned, Joined, Returning):
     def _check(self) -> None:
         self._check_filter('UPDATE')
         if not self._values:
-            raise ValueError('UPDATE needs values: set (...)')
+            raise refuse(ValueError('UPDATE needs values: set (...)'), 'there is nothing to be changed')
 
     def _statement(self, out: Rendering) -> list[str]:
         return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
+from ..refusals import refuse, sendable
 from .builder import Builder, Database
 from .expressions import taken
 from .names import short, single
@@ -70,5 +71,6 @@ def _checked(values: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, Mapping):
-        raise TypeError(f'{what} takes a dict of columns and values, not {short(values)}')
+        error = TypeError(f'{what} takes a dict of columns and values, not {short(values)}')
+        raise refuse(error, 'an object with a value for each name is needed') if sendable(values) else error
     return {single(column, what): taken(value, f'{what}: {column}') for column, value in values.items()}

@@ -131,7 +131,7 @@ def test_parameters_that_do_not_fit(db: Any) -> None:
 
 
 def test_errors_are_the_drivers(db: Any) -> None:
-    """SPEC TK-12; a unique key's is a 409 for `one` (TK-05)."""
+    """SPEC TK-12; a unique key's is a 409 (TK-05)."""
     task = db.execute('SELECT * FROM nowhere')
     with pytest.raises(sqlite3.OperationalError, match='no such table: nowhere') as caught:
         task.fetch()
@@ -145,7 +145,7 @@ def test_errors_are_the_drivers(db: Any) -> None:
     assert caught.value.http_status == 409  # type: ignore[attr-defined]
     with pytest.raises(sqlite3.IntegrityError) as caught:
         db.execute(insert).fetch()
-    assert caught.value.http_status == 502  # type: ignore[attr-defined]
+    assert caught.value.http_status == 409  # type: ignore[attr-defined]
 
 
 def test_executemany(db: Any) -> None:
@@ -701,7 +701,7 @@ def test_a_statement_that_fails_in_a_transaction(db: Any) -> None:
         tx.execute("INSERT INTO t VALUES (1, 'a')")
         with pytest.raises(sqlite3.IntegrityError) as caught:
             tx.execute("INSERT INTO t VALUES (1, 'b')")
-        assert caught.value.http_status == 502  # type: ignore[attr-defined]
+        assert caught.value.http_status == 409  # type: ignore[attr-defined]
         tx.execute("INSERT INTO t VALUES (2, 'c')")
     assert names(db) == ['a', 'c']
 
