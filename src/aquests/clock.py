@@ -48,12 +48,13 @@ class Clock:
         One deadline for a Task at a time: two at about the same moment would be one.
         """
         key = int(when * PER_SECOND) + 1
+        buckets = self._buckets
         while True:
-            bucket = self._buckets.get(key)
+            bucket = buckets.get(key)
             if bucket is None or self._thread is None:
                 bucket = self._make(key)
             bucket.add(task)
-            if self._buckets.get(key) is bucket:
+            if buckets.get(key) is bucket:
                 return bucket
             bucket.discard(task)  # it was taken out at this very moment, perhaps before we were in it
 

@@ -18,30 +18,49 @@ from .task import TIMEOUT, Mask, Task
 _METHODS = ('fetch', 'one', 'dict')
 
 
+#: The Result of every group that is done: what it has is its members'.
+_DONE = Result()
+
+
 class _Member:
-    """One Task of a group. `name`: its key in the result, None for an unnamed one. `steps`: see
-    `split_name`.
+    """One Task of a group. `name`: its key in the result, None for an unnamed one. `asked`: how, if its name
+    says so. A constant's result is its value, however it is asked for.
     """
 
-    __slots__ = ('constant', 'method', 'name', 'shown', 'steps', 'task')
+    __slots__ = ('asked', 'constant', 'name', 'task')
 
     def __init__(self, task: Task, name: str | None, constant: bool = False) -> None:
         self.task = task
-        self.shown = self.name = name
+        self.name = name
         self.constant = constant
-        self.method: str = ''
-        self.steps: tuple[str, ...] = ()
-        if name is not None and not constant and '__' in name:
-            self.name, self.method, self.steps = split_name(name)
+        self.asked: _Asked | None = None
+        if name is not None and '__' in name and not constant:
+            self.name, method, steps = split_name(name)
+            if method or steps:
+                self.asked = _Asked(name, method, steps)
 
     def value(self, method: str) -> Any:
         """What the group's result has for this Task, asked for by `method` if its name says nothing."""
-        if self.constant or (method == 'fetch' and not self.steps and not self.method):
+        if self.asked is not None:
+            return self.asked.value(self.task, method)
+        if method == 'fetch' or self.constant:
             return self.task.fetch()
+        return getattr(self.task, method)()
+
+
+class _Asked:
+    """How a Task's result is asked for: see `split_name`."""
+
+    __slots__ = ('method', 'name', 'steps')
+
+    def __init__(self, name: str, method: str, steps: tuple[str, ...]) -> None:
+        self.name, self.method, self.steps = name, method, steps
+
+    def value(self, task: Task, method: str) -> Any:
         method = self.method or ('fetch' if self.steps else method)
-        value = _as_dict(self.task) if method == 'dict' else getattr(self.task, method)()
+        value = _as_dict(task) if method == 'dict' else getattr(task, method)()
         for step in self.steps:
-            value = _element(value, step, self.shown or '')
+            value = _element(value, step, self.name)
         return value
 
 
@@ -96,13 +115,13 @@ class Tasks(Task):
         meta: Mapping[str, Any] | None = None,
         **named: Any,
     ) -> None:
-        self._members: list[_Member] = []
-        self._named = False
-        self._pending = 0
-        self._over: type[TaskTimeout] | type[TaskCancelled] | None = None
         super().__init__(meta, None, None)
         if timeout is not None:
             self._deadline = time.monotonic() + timeout
+        self._over: type[TaskTimeout] | type[TaskCancelled] | None = None
+        self._pending = 0
+        self._members: list[_Member] = []
+        self._named = False
         self._add(_members_of(tasks_or_list, named))
 
     # -- results ----------------------------------------------------------------------------------------
@@ -178,8 +197,9 @@ class Tasks(Task):
         return self
 
     def _add(self, members: list[_Member]) -> None:
+        callbacks = None
         with self._lock:
-            together = [*self._members, *members]
+            together = [*self._members, *members] if self._members else members
             names = [member.name for member in together if member.name is not None]
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
@@ -187,30 +207,33 @@ class Tasks(Task):
             self._named = bool(names)
             self._members = together
             pending = [member.task for member in members if member.task._result is None]
-            self._pending += len(pending)
             over = self._over
-            callbacks = None
             if pending:
+                self._pending += len(pending)
                 self._result = None
-                if self._scope is None:
-                    self._scope = next((task._scope for task in pending if task._scope), None)
+                for task in pending:
+                    if self._scope is None:
+                        self._scope = task._scope
                 if self._deadline is not None and self._alarm is None:
                     self._alarm = clocks.clock.set(self._deadline, self)
             elif self._result is None and not self._pending:
-                callbacks = self._finish(Result())
+                callbacks = self._finish(_DONE)
+        told = self._member_done
         for task in pending:
-            task.add_done_callback(self._member_done)
+            task.add_done_callback(told)
             if over is not None:  # added too late
                 _finish(task, over)
-        self._tell(callbacks)
+        if callbacks is not None:
+            self._tell(callbacks)
 
     def _member_done(self, task: Task) -> None:
         with self._lock:
             self._pending -= 1
             if self._pending:
                 return
-            callbacks = self._finish(Result())  # at once: nobody may add one in between
-        self._tell(callbacks)
+            callbacks = self._finish(_DONE)  # at once: nobody may add one in between
+        if callbacks is not None:
+            self._tell(callbacks)
 
     def _collect(self, method: str, timeout: float | None) -> Any:
         waited = self._await_result(timeout)

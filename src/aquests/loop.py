@@ -87,6 +87,9 @@ def use(loop: asyncio.AbstractEventLoop | None) -> None:
 def get() -> asyncio.AbstractEventLoop:
     """The loop; it runs, or is about to. Call it from any thread: `call_soon_threadsafe`."""
     global _own
+    used = _used  # read without the lock: a server's worker says which at its start
+    if used is not None and not used.is_closed():
+        return used
     with _lock:
         if _used is not None and not _used.is_closed():
             return _used

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import types
+from asyncio import _get_running_loop
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from contextvars import Context, copy_context
 from typing import Any
 
@@ -41,7 +43,7 @@ class LoopTask(Task):
         self._context: Context | None = copy_context()
         try:
             loop = self._loop = loops.get()
-            if asyncio._get_running_loop() is loop:
+            if _get_running_loop() is loop:
                 self._start()
             else:
                 _inbox_of(loop).put(self)
@@ -59,12 +61,14 @@ class LoopTask(Task):
         if self._result is None:
             loop = self._loop
             assert loop is not None
-            running = self._runs = loop.create_task(self._run(), context=context)
-            _running.add(running)
-            running.add_done_callback(self._ended, context=context)
+            run = self._run()
+            run.send(None)  # up to `_begun ()`: cancelled before its first step it still is told
+            _running.add(self)
+            self._runs = loop.create_task(run, context=context)
 
     async def _run(self) -> None:
         try:
+            await _begun()
             value = await self._work()
         except asyncio.CancelledError:  # by `_stop`, by the loop's end, or by its own code
             self._fail(TaskCancelled(f'{self._describe()} was cancelled'))
@@ -75,12 +79,12 @@ class LoopTask(Task):
             self._fail(error.with_traceback(trace))
         else:
             self._succeed(value)
+        finally:
+            self._let_go()
 
-    def _ended(self, running: asyncio.Task[None]) -> None:
+    def _let_go(self) -> None:
         self._runs = None
-        _running.discard(running)
-        if self._result is None:  # cancelled before its first step, by the loop's end
-            self._fail(TaskCancelled(f'{self._describe()} was cancelled'))
+        _running.discard(self)
 
     def _stop(self) -> None:
         loop = self._loop
@@ -93,6 +97,11 @@ class LoopTask(Task):
     def _cancel(self) -> None:
         if self._runs is not None:
             self._runs.cancel()
+
+
+@types.coroutine
+def _begun() -> Generator[None, None, None]:
+    yield
 
 
 class _Inbox:
@@ -146,8 +155,10 @@ def _inbox_of(loop: asyncio.AbstractEventLoop) -> _Inbox:
     return inbox
 
 
-#: What runs now: held here, for the loop itself only has weak references.
-_running: set[asyncio.Task[None]] = set()
+_IS_COROUTINE = inspect.CO_COROUTINE
+
+#: What runs now: held here, for the loop itself only has weak references to its tasks.
+_running: set[LoopTask] = set()
 #: What ran in a parent process: let go of here it would be ended here, with what it has to do at its end.
 _inherited: list[object] = []
 
@@ -173,7 +184,8 @@ class Async(LoopTask):
     __slots__ = ('_work_to_do',)
 
     def __init__(self, func: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any, **kargs: Any) -> None:
-        if not _is_async(func):
+        code = getattr(func, '__code__', None)
+        if (code is None or not code.co_flags & _IS_COROUTINE) and not _is_async(func):
             raise TypeError(
                 f'Async takes an async def function and its arguments, not {name_of(func)}: a function that '
                 'blocks belongs in a Thread'
@@ -196,7 +208,4 @@ class Async(LoopTask):
 
 
 def _is_async(func: Any) -> bool:
-    code = getattr(func, '__code__', None)
-    if code is not None and code.co_flags & inspect.CO_COROUTINE:
-        return True
     return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(type(func).__call__)

@@ -39,19 +39,17 @@ class Scope:
 
     def add(self, task: Task) -> None:
         """From now on `task` is cancelled with the others; at once if they were."""
-        if task.done():
+        if task._result is not None:
             return
         task._scope = self
-        if task.done():  # before that line: nobody else takes it away
+        if task._result is not None:  # before that line: nobody else takes it away
             task._scope = None
-        self._put(task)
-        if len(self._tasks) > self._full:
-            self._let_go()
-
-    def _put(self, task: Task) -> None:
-        self._tasks.append(task)
+        tasks = self._tasks
+        tasks.append(task)
         if self._cancelled:
             task.cancel()
+        if len(tasks) > self._full:
+            self._let_go()
 
     def _let_go(self) -> None:
         """Drop those that are finished; looked at one by one, so that others may add or cancel meanwhile."""
@@ -59,7 +57,9 @@ class Scope:
             for _ in range(len(self._tasks)):
                 task = self._tasks.popleft()
                 if not task.done():
-                    self._put(task)
+                    self._tasks.append(task)
+                    if self._cancelled:
+                        task.cancel()
         except IndexError:  # cancelled meanwhile
             pass
         self._full = max(2 * len(self._tasks), _MANY)

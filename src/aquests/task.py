@@ -182,9 +182,6 @@ class Task:
 
         It must not block. What it raises is logged.
         """
-        if self._result is not None:
-            self._call(f)
-            return
         with self._lock:
             if self._result is None:
                 if self._callbacks is None:
@@ -192,7 +189,7 @@ class Task:
                 else:
                     self._callbacks.append(f)
                 return
-        self._call(f)
+        self._tell([f])
 
     def _remove_done_callback(self, f: Callback) -> None:
         with self._lock:
@@ -232,8 +229,6 @@ class Task:
         return self._settle(failure(error))
 
     def _settle(self, result: Result) -> bool:
-        if self._result is not None:
-            return False
         with self._lock:
             if self._result is not None:
                 return False
@@ -251,13 +246,17 @@ class Task:
         if self._alarm is not None:
             self._alarm.discard(self)
             self._alarm = None
-        callbacks, self._callbacks = self._callbacks, None
+        callbacks = self._callbacks
+        if callbacks is not None:
+            self._callbacks = None
         return callbacks
 
-    def _tell(self, callbacks: list[Callback] | None) -> None:
-        if callbacks is not None:
-            for callback in callbacks:
-                self._call(callback)
+    def _tell(self, callbacks: list[Callback]) -> None:
+        for callback in callbacks:
+            try:
+                callback(self)
+            except BaseException:  # not even SystemExit may end the thread that finishes Tasks
+                log.exception('a callback of %s failed', self._describe())
 
     def _stop(self) -> None:
         """End the work of a Task that was finished by its deadline or cancelled. Must not block."""
@@ -274,12 +273,6 @@ class Task:
         return type(self).__name__
 
     # -- inside -----------------------------------------------------------------------------------------
-
-    def _call(self, callback: Callback) -> None:
-        try:
-            callback(self)
-        except BaseException:  # not even SystemExit may end the thread that finishes Tasks
-            log.exception('a callback of %s failed', self._describe())
 
     def _await_result(self, timeout: float | None) -> Result:
         """The Result, waited for `timeout` seconds; then one that says that there is none yet."""

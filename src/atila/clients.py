@@ -17,7 +17,7 @@ from skitai.exchange import Exchange
 log = logging.getLogger('atila')
 
 #: Seconds that a client waits before it is watched.
-PATIENCE = 0.05
+PATIENCE = 0.25
 
 
 class _Soon:

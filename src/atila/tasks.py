@@ -8,7 +8,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import aquests
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from skitai.exchange import Exchange
 
     from .was import Was
+
+T = TypeVar('T', bound=aquests.Task)
 
 #: Options of `was.Map` that are no results.
 _MAP_OPTIONS = ('timeout', 'mtime', 'etag', 'maxage')
@@ -37,12 +39,11 @@ class TaskMembers:
     #: For `isinstance` (SPEC WAS-03).
     Task = aquests.Task
 
-    @property
-    def _was(self) -> Was:
-        return cast('Was', self)
+    #: The request's Tasks, from its first one on.
+    _scope: aquests.Scope | None = None
 
-    def _own(self, task: Any) -> Any:
-        scope = self._was.__dict__.get('_scope')
+    def _own(self, task: T) -> T:
+        scope = self._scope
         if scope is None:
             scope = self._make_scope()
         scope.add(task)
@@ -50,9 +51,9 @@ class TaskMembers:
 
     def _make_scope(self) -> aquests.Scope:
         """The request's, made; threads of Tasks may ask for it at the same time."""
-        exchange = cast('Exchange | None', self._was.exchange)
+        exchange: Exchange | None = cast('Was', self).exchange
         made = aquests.Scope(None if exchange is None else exchange.notice_client)
-        scope: aquests.Scope = self._was.__dict__.setdefault('_scope', made)
+        scope: aquests.Scope = self.__dict__.setdefault('_scope', made)
         if exchange is not None and scope is made:
             # Weakly: the scope holds the exchange.
             exchange.when_given_up(partial(_cancel, weakref.ref(scope)))
@@ -60,27 +61,26 @@ class TaskMembers:
 
     def cancel_tasks(self) -> None:
         """Cancel this request's Tasks that are not finished."""
-        scope = self._was.__dict__.get('_scope')
-        if scope is not None:
-            scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
 
     # -- Tasks (SPEC chapter 24) ------------------------------------------------------------------
 
     def Thread(self, function: Callable[..., Any], /, *args: Any, **values: Any) -> aquests.Thread:
         """`function (*args)` on a thread of the pool (SPEC TH-01)."""
-        return cast(aquests.Thread, self._own(aquests.Thread(function, *args, **values)))
+        return self._own(aquests.Thread(function, *args, **values))
 
     def Async(self, function: Callable[..., Any], /, *args: Any, **values: Any) -> aquests.Async:
         """`await function (*args)` on the event loop, for an `async def` function."""
-        return cast(aquests.Async, self._own(aquests.Async(function, *args, **values)))
+        return self._own(aquests.Async(function, *args, **values))
 
     def Process(self, function: Callable[..., Any], /, *args: Any, **values: Any) -> aquests.Process:
         """`function (*args)` in another process (SPEC TH-01): all of it must be picklable."""
-        return cast(aquests.Process, self._own(aquests.Process(function, *args, **values)))
+        return self._own(aquests.Process(function, *args, **values))
 
     def Subprocess(self, command: str | list[str], /, *args: Any, **values: Any) -> aquests.Subprocess:
         """A shell command; its result is what it printed (SPEC TH-02)."""
-        return cast(aquests.Subprocess, self._own(aquests.Subprocess(command, *args, **values)))
+        return self._own(aquests.Subprocess(command, *args, **values))
 
     def Mask(self, data: Any = None, *args: Any, **values: Any) -> aquests.Mask:
         """A finished Task (SPEC TH-03)."""
@@ -88,7 +88,7 @@ class TaskMembers:
 
     def Tasks(self, *tasks: Any, **named: Any) -> aquests.Tasks:
         """Tasks as one Task (SPEC TH-04 to TH-07)."""
-        return cast(aquests.Tasks, self._own(aquests.Tasks(*tasks, **named)))
+        return self._own(aquests.Tasks(*tasks, **named))
 
     # -- contents of Tasks (SPEC chapter 30) ------------------------------------------------------
 
@@ -117,14 +117,14 @@ class TaskMembers:
 
     def _with_status(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
         if given and isinstance(given[0], str):
-            self._was.response.set_status(given[0])
+            cast('Was', self).response.set_status(given[0])
             return given[1:]
         return given
 
     def _group(self, tasks: tuple[Any, ...], named: dict[str, Any], options: dict[str, Any]) -> aquests.Tasks:
         if options and options.get('timeout') is not None:
             named['timeout'] = options['timeout']
-        return self.Tasks(*tasks, **named)
+        return self._own(aquests.Tasks(*tasks, **named))
 
     def ThreadPass(
         self,
@@ -159,7 +159,7 @@ class TaskMembers:
 
     def Input(self, max_buffer_size: int = 8192) -> Input:
         """The next bytes of the request's body, for a service with `input_stream = True` (SPEC SI-01)."""
-        return Input(self._was, max_buffer_size)
+        return Input(cast('Was', self), max_buffer_size)
 
 
 def _cancel(scope: weakref.ref[aquests.Scope]) -> None:
@@ -171,12 +171,13 @@ def _cancel(scope: weakref.ref[aquests.Scope]) -> None:
 def _options_of(named: dict[str, Any]) -> dict[str, Any]:
     """The options of `was.Map`, taken out of its keywords. TypeError for an unknown one."""
     options: dict[str, Any] = {}
-    for key in [key for key in named if key[:2] == '__']:
-        name = key[2:]
-        if name not in _MAP_OPTIONS:
-            known = ', '.join(f'__{option}' for option in _MAP_OPTIONS)
-            raise TypeError(f'was.Map has no option {key}: there are {known}')
-        options[name] = named.pop(key)
+    for key in list(named):
+        if key[:2] == '__':
+            name = key[2:]
+            if name not in _MAP_OPTIONS:
+                known = ', '.join(f'__{option}' for option in _MAP_OPTIONS)
+                raise TypeError(f'was.Map has no option {key}: there are {known}')
+            options[name] = named.pop(key)
     return options
 
 

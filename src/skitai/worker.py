@@ -41,8 +41,11 @@ EXIT_APP_FAILED = 2
 _TASK_THREADS = 64
 #: Seconds that Tasks which still run at the end get.
 _TASKS_END = 2.0
-#: New objects (less those gone) after which the collector looks at them; Python's own is 700.
-_COLLECT_AFTER = 5000
+#: New objects (less those gone) after which the collector looks at them; Python's own is 700. Requests that wait
+#: have some dozens each: it should not look at those of hundreds for every few that come.
+_COLLECT_AFTER = 20_000
+#: Seconds after which it looks at them anyway: few objects may hold much.
+_COLLECT_EVERY = 1.0
 
 log = logging.getLogger('skitai.server')
 
@@ -113,7 +116,7 @@ async def _live(
         except Exception:
             log.exception('an ASGI application could not start')
             return EXIT_APP_FAILED
-        _spare_the_collector()
+        _spare_the_collector(loop)
         engine.start(listener)
         on_ready()
         await stop.wait()
@@ -143,7 +146,7 @@ def _aside(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> T:
     return cast('T', value)
 
 
-def _spare_the_collector() -> None:
+def _spare_the_collector(loop: asyncio.AbstractEventLoop) -> None:
     """What is loaded by now stays: the garbage collector need not look through it again and again.
 
     Requests leave hardly any cycles, so it may also look at new objects less often.
@@ -151,6 +154,13 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
+
+    def look() -> None:
+        if gc.isenabled():
+            gc.collect(1)
+        loop.call_later(_COLLECT_EVERY, look)
+
+    loop.call_later(_COLLECT_EVERY, look)
 
 
 def _drop_privileges(settings: Settings) -> None:

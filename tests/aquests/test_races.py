@@ -248,14 +248,14 @@ def test_a_scope_that_is_cancelled_while_it_lets_go() -> None:
 
         def done(self) -> bool:
             self.looks += 1
-            if self.looks == 3:
+            if self.looks == 1:
                 scope.cancel()
             return super().done()
 
     taken = Taken(timeout=None)
     for task in (taken, *tasks):
         scope.add(task)
-    assert taken.looks >= 3
+    assert taken.looks >= 1
     assert taken.done()
     assert all(task.done() for task in tasks)
 

@@ -52,9 +52,9 @@ _NO_BODY_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
 
 
 class DirectExchange(Exchange):
-    #: `_given_up` is set when the request was given up, `_task` for a coroutine, `_on_gone` when the client
-    #: is watched: who is called when it goes, `_gone` when it went. `unread`: there is a body that nobody
-    #: has read to its end.
+    #: `_given_up`: the request was given up. `unread`: there is a body that nobody has read to its end. Set
+    #: only when there is one: `_task` for a coroutine, `_on_gone` when the client is watched: who is called
+    #: when it goes, `_gone` when it went.
     __slots__ = ('_given_up', '_on_given_up', '_on_gone', '_task', 'engine', 'proto', 'unread')
 
     def __init__(
@@ -69,6 +69,8 @@ class DirectExchange(Exchange):
         self.body = None
         self.body_received = 0
         self.unread = False
+        self._given_up = False
+        self._on_given_up: tuple[Callable[[], object], ...] = ()
         self.user_name = None
         self.transaction = None
         self.started = now
@@ -174,7 +176,7 @@ class DirectExchange(Exchange):
 
     def _release_unused_body(self) -> None:
         """The handler has ended: if its request had been given up before, it was the last to use the body."""
-        if hasattr(self, '_given_up'):
+        if self._given_up:
             self._release_body()
 
     # -- waiting ---------------------------------------------------------------------------------
@@ -211,14 +213,14 @@ class DirectExchange(Exchange):
 
     def when_given_up(self, callback: Callable[[], object]) -> None:
         with _turn:
-            self._on_given_up = (*getattr(self, '_on_given_up', ()), callback)
-        if hasattr(self, '_given_up'):
+            self._on_given_up += (callback,)
+        if self._given_up:
             callback()
 
     def _abandon(self) -> None:
         """Nobody waits for what is being made: tell who makes it."""
         self._given_up = True
-        for callback in getattr(self, '_on_given_up', ()):
+        for callback in self._on_given_up:
             callback()
 
     def give_up(self, seconds: float) -> None:
@@ -708,7 +710,7 @@ class DirectEngine:
         log.error('%s %s: no answer within %g s', exchange.method, exchange.path, seconds)
         headers, body = self._busy(exchange, 'the service took too long')
         exchange.respond(503, headers, body, service_runs=True)
-        if not hasattr(exchange, '_given_up'):
+        if not exchange._given_up:
             return  # the service has just answered
         exchange._abandon()
         task = getattr(exchange, '_task', None)
