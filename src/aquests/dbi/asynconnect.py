@@ -38,7 +38,7 @@ class AsynConnect:
 
     `address`: (host, port). `params`: (path, (user, password)). `lock`: an RLock that all connections to the
     same server share. `logger`: for log lines. A subclass's `__init__` takes these four or none; the
-    attributes are there in either case.
+    attributes are there in either case. `ssl`: whether the alias asks for TLS, which is yours to speak.
     """
 
     #: Which of the base classes it is; set by them.
@@ -48,6 +48,7 @@ class AsynConnect:
     params: Params
     lock: Any
     logger: logging.Logger
+    ssl: bool = False
 
     def __init__(self, address: tuple[str, int], params: Params, lock: Any, logger: logging.Logger) -> None:
         self.address, self.params, self.lock, self.logger = address, params, lock, logger

@@ -79,11 +79,12 @@ class Custom:
     def connect(self, alias: Alias, member: Member) -> Backend:
         return Backend(self, alias, member)
 
-    def instance(self, member: Member, lock: Any) -> AsynConnect:
+    def instance(self, alias: Alias, member: Member, lock: Any) -> AsynConnect:
         """A connection that is not connected yet."""
         address, params = (member.host, member.port), (member.path, (member.user, member.password))
         connection = self._cls.__new__(self._cls)
         connection.address, connection.params, connection.lock, connection.logger = address, params, lock, log
+        connection.ssl = alias.ssl
         if self._takes_arguments:
             connection.__init__(address, params, lock, log)  # type: ignore[misc]
         else:
@@ -131,7 +132,7 @@ class Backend:
         return Connections(self._connect, _close, _usable, self._alias.max_conns)
 
     async def _connect(self) -> AsynConnect:
-        connection = self._kind.instance(self._member, self._lock)
+        connection = self._kind.instance(self._alias, self._member, self._lock)
         try:
             await apart(_call(connection.connect))
         except BaseException as error:

@@ -21,6 +21,7 @@ from ..errors import NetworkError, TaskTimeout
 from ..records import Record
 from .apart import apart
 from .base import Request
+from .tls import context_of, words
 
 #: Seconds to find out that a server is not there.
 CONNECT_TIMEOUT = 3.0
@@ -61,6 +62,7 @@ class Backend:
     def __init__(self, alias: Alias, member: Member) -> None:
         self._alias, self._member = alias, member
         self.database_name, self.collection_name = names_of(member)
+        self._secured = context_of(alias)
         self._client: AsyncMongoClient[Any] | None = None
         self._places: asyncio.Semaphore | None = None
         self._cursors: OrderedDict[int, Kept] = OrderedDict()
@@ -182,10 +184,13 @@ class Backend:
         member = self._member
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                _, writer = await asyncio.open_connection(member.host or 'localhost', member.port)
+                _, writer = await asyncio.open_connection(
+                    member.host or 'localhost', member.port, ssl=self._secured
+                )
             writer.close()
         except OSError as error:  # TimeoutError too
-            message = f'{self._name} cannot be reached: {str(error) or "no answer"}'
+            reason = 'no answer' if isinstance(error, TimeoutError) else words(error)
+            message = f'{self._name} cannot be reached: {reason}'
             raise NetworkError(message, False) from error
         await client.admin.command('ping')
 

@@ -14,6 +14,7 @@ from ..errors import NetworkError
 from .apart import apart
 from .connections import Connections
 from .redislink import Link, open_link
+from .tls import context_of
 
 #: A connection that was silent so long while somebody waited in vain is not used for what comes next.
 SILENCE = 5.0
@@ -28,6 +29,7 @@ class Backend:
     def __init__(self, alias: Alias, member: Member) -> None:
         self._alias, self._member = alias, member
         self._database = _database_of(alias, member)
+        self._secured = context_of(alias)
         self._common: Link | None = None
         self._opening: asyncio.Task[Link] | None = None
         self._links: set[Link] = set()
@@ -68,7 +70,7 @@ class Backend:
 
     async def open(self) -> Link:
         """A connection; it is closed with the others."""
-        link = await apart(open_link(self._alias, self._member, self._database), Link.abort)
+        link = await apart(open_link(self._alias, self._member, self._database, self._secured), Link.abort)
         # An interface may be kept longer than the loop: what it opens on another one is closed with that.
         loops.at_end(self.close)
         self._links.add(link)

@@ -22,6 +22,7 @@ from redis.connection import DefaultParser
 
 from ..aliases import Alias, Member
 from ..errors import NetworkError
+from .tls import words
 
 #: Seconds to connect and to be let in.
 CONNECT_TIMEOUT = 3.0
@@ -169,13 +170,14 @@ class Link(asyncio.Protocol):
         return NetworkError(f'{self._name}: {why}', sent)
 
 
-async def open_link(alias: Alias, member: Member, database: int) -> Link:
-    """A connection that has been let in to `database`.
+async def open_link(
+    alias: Alias, member: Member, database: int, secured: ssl.SSLContext | None = None
+) -> Link:
+    """A connection that has been let in to `database`. `secured`: what makes it one with TLS.
 
     NetworkError (not sent) where there is none; the server's error, as redis-py has it, where it refuses.
     """
     name = f'{alias.name}: {member.address}'
-    secured = ssl.create_default_context() if alias.ssl else None
     loop = asyncio.get_running_loop()
     link: Link | None = None
     try:
@@ -215,10 +217,6 @@ def translated(error: Exception, sent: bool) -> Exception:
     if isinstance(error, redis.BusyLoadingError) or type(error) is redis.ConnectionError:
         return NetworkError(f'the server says: {error}', sent)
     return error
-
-
-def words(error: BaseException) -> str:
-    return str(error) or type(error).__name__
 
 
 def _reader() -> Any:

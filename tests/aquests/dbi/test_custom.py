@@ -8,6 +8,7 @@ import itertools
 import logging
 import socket
 import sqlite3
+import ssl
 import threading
 import time
 import weakref
@@ -32,15 +33,17 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def db_of() -> Iterator[Db]:
-    """`db_of (cls, members, max_conns, **options)`: the interface of an alias of a type with that class."""
+    """`db_of (cls, members, max_conns, ssl, **options)`: an interface of a type with that class."""
     register = Aliases()
     added: list[str] = []
 
-    def make(cls: Any, members: Any = 'localhost:9000', max_conns: int = 32, **options: Any) -> Any:
+    def make(
+        cls: Any, members: Any = 'localhost:9000', max_conns: int = 32, ssl: bool = False, **options: Any
+    ) -> Any:
         added.append(f'*own{next(_numbers)}')
         name = f'@{added[-1][1:]}'
         add_database_interface(added[-1], cls)
-        register.add(name, added[-1], members, max_conns=max_conns)
+        register.add(name, added[-1], members, max_conns=max_conns, ssl=ssl)
         return database(name, Options(**options), None, register)
 
     yield make
@@ -135,6 +138,27 @@ class Asynchronous(asynredis.AsynConnect):
 @pytest.fixture(params=[Blocking, Asynchronous])
 def kind(request: pytest.FixtureRequest) -> Any:
     return request.param
+
+
+def test_tls_is_the_connections_affair(
+    db_of: Db, line_server: LineServer, tls_to: Callable[[int], int]
+) -> None:
+    """It is told what the alias asks for."""
+
+    class Secure(Blocking):
+        def connect(self) -> None:
+            super().connect()
+            if self.ssl:
+                context = ssl.create_default_context()
+                self.socket = context.wrap_socket(self.socket, server_hostname=self.address[0])
+                self.file.close()
+                self.file = self.socket.makefile('rw')
+
+    port = int(line_server.address.rpartition(':')[2])
+    assert db_of(Secure, f'localhost:{tls_to(port)}', ssl=True).echo('x').fetch() == 'ECHO X'
+    assert db_of(Secure, line_server.address).echo('x').fetch() == 'ECHO X'
+    untold = type('Untold', (Secure,), {'__init__': lambda self: None})
+    assert db_of(untold, f'localhost:{tls_to(port)}', ssl=True).echo('x').fetch() == 'ECHO X'
 
 
 # -- the style of Redis -----------------------------------------------------------------------------

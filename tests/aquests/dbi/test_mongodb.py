@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import threading
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from databases import Mongo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from projects import wait_for
+from tls import certificate
 
 import aquests
 from aquests import Record, loop
@@ -33,10 +35,14 @@ from aquests.errors import NetworkError, PoolExhausted, TaskCancelled, TaskTimeo
 
 Db = Callable[..., Any]
 
-# pymongo lets go of the socket of a connection that is given up while it is made, instead of closing it.
-pytestmark = pytest.mark.filterwarnings(
-    'ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning'
-)
+# pymongo lets go of the socket of a connection that is given up while it is made, instead of closing it, and
+# of what uvloop has made of it.
+pytestmark = [
+    pytest.mark.filterwarnings(
+        f'ignore:Exception ignored in. {whose}:pytest.PytestUnraisableExceptionWarning'
+    )
+    for whose in ('<socket.socket', '.uvloop.loop.UVHandle')
+]
 
 
 @pytest.fixture(autouse=True)
@@ -48,12 +54,12 @@ def _let_go() -> Iterator[None]:
 
 @pytest.fixture
 def db_of() -> Db:
-    """`db_of (members, max_conns, source, **options)`: the interface of an alias of one's own."""
+    """`db_of (members, max_conns, source, ssl, **options)`: the interface of an alias of one's own."""
     register = Aliases()
 
-    def make(members: Any, max_conns: int = 32, source: str = '', **options: Any) -> Any:
+    def make(members: Any, max_conns: int = 32, source: str = '', ssl: bool = False, **options: Any) -> Any:
         name = f'@mongo{len(register._known)}'
-        register.add(name, DB_MONGODB, members, source=source, max_conns=max_conns)
+        register.add(name, DB_MONGODB, members, source=source, max_conns=max_conns, ssl=ssl)
         return database(name, Options(**options), None, register)
 
     return make
@@ -324,6 +330,44 @@ def test_user_and_password(db: Any, db_of: Db, mongo: Mongo) -> None:
             assert 's:cr@t' not in str(caught.value)
     finally:
         db.command({'dropUser': 'anna'}).commit()
+
+
+class Secure(Mongo):
+    """With TLS, and nothing else."""
+
+    def _prepare(self, folder: Path) -> None:
+        super()._prepare(folder)
+        self.pem = str(certificate(folder / 'cert.pem'))
+
+    def _command(self) -> list[str]:
+        files = ['--tlsCertificateKeyFile', self.pem, '--tlsCAFile', self.pem]
+        return [
+            *super()._command(),
+            *('--tlsMode', 'requireTLS', *files),
+            '--tlsAllowConnectionsWithoutCertificates',
+        ]
+
+
+def test_tls(db_of: Db, mongo: Mongo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Secure(tmp_path) as server:
+        at = f'localhost:{server.port}/test'
+        began = time.monotonic()
+        with pytest.raises(NetworkError, match=r'not trusted \(self-signed.*SSL_CERT_FILE names') as caught:
+            db_of(at, ssl=True).insert({'n': 1}).fetch()
+        assert not caught.value.sent
+        monkeypatch.setenv('SSL_CERT_FILE', server.pem)
+        secure = db_of(at, ssl=True)
+        for task in [secure.insert({'n': number}) for number in range(10)]:
+            task.commit()
+        assert len(secure.find({}).fetch()) == 10
+        with pytest.raises(NetworkError, match=r"not trusted .*mismatch.* for '127\.0\.0\.1'"):
+            db_of(server.member, ssl=True).find({}).fetch()
+        with pytest.raises(NetworkError, match='cannot be reached'):
+            db_of(f'localhost:{mongo.port}/test', ssl=True).find({}).fetch()
+        assert time.monotonic() - began < 3, 'who is not trusted is not looked for again and again'
+        with pytest.raises((NetworkError, TaskTimeout)):
+            db_of(at, timeout=2).find({}).fetch()
+        assert len(secure.find({}).fetch()) == 10
 
 
 def slow(name: str) -> dict[str, Any]:

@@ -379,6 +379,20 @@ def test_tls(
 ) -> None:
     secure = db_of(f'localhost:{tls_to(redis_server.port)}/9', ssl=True)
     assert secure.ping().fetch() is True
+    assert secure.blpop('list', timeout=0.01).fetch() is None
+    with secure.pipeline() as pipe:
+        pipe.watch('a')
+        assert pipe.execute().fetch() == []
+    with secure.subscribe('news') as channel:
+        secure.publish('news', 'x').commit()
+        assert channel.next(5).fetch().data == 'x'
+    with pytest.raises(NetworkError, match=r"not trusted .*mismatch.* for '127\.0\.0\.1'"):
+        db_of(f'127.0.0.1:{tls_to(redis_server.port)}', ssl=True).ping().fetch()
+    with monkeypatch.context() as patch:
+        patch.delenv('SSL_CERT_FILE')
+        with pytest.raises(NetworkError, match=r'not trusted \(self-signed.*SSL_CERT_FILE names') as caught:
+            db_of(f'localhost:{tls_to(redis_server.port)}', ssl=True).set('x', 'y').fetch()
+    assert not caught.value.sent
     # Redis waits for more of what it takes for a command.
     monkeypatch.setattr(redislink, 'CONNECT_TIMEOUT', 0.3)
     with pytest.raises(NetworkError, match=r'cannot be reached: no answer within 0\.3 s'):
