@@ -71,7 +71,12 @@ class Statement(Request):
     __slots__ = ('clean', 'like', 'many', 'reads', 'several', 'sql', 'values')
 
     def __init__(self, sql: str, values: Sequence[Any], many: bool = False) -> None:
-        looks, self.reads, self.clean, self.several = traits(sql)
+        looks, self.reads, self.clean, self.several, copies = traits(sql)
+        if copies:
+            raise ValueError(
+                'COPY from STDIN or to STDOUT speaks with a client of its own: use executemany to write many '
+                'rows, a cursor to read them'
+            )
         super().__init__(looks)
         self.sql, self.many = sql, many
         self.values = [exact(each) for each in values] if many else exact(values)

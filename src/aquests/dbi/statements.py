@@ -53,17 +53,21 @@ _HARMLESS = frozenset(
 _SESSION = re.compile(
     r'set_config|advisory_(?:un)?lock|dblink_connect|pg_temp|\btemp(?:orary)?\b', re.IGNORECASE
 )
+_COPY = re.compile(r'(?:^|;)\s*copy\b[^;]*\b(?:from\s+stdin|to\s+stdout)\b', re.IGNORECASE)
+_QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+"')
 
 
 class Traits(NamedTuple):
     """`look`: doing it twice is doing it once. `reads`: it writes nothing, if its functions don't.
-    `clean`: it leaves the session as it was. `several`: it may be more than one statement.
+    `clean`: it leaves the session as it was. `several`: it may be more than one statement. `copies`: there
+    is a COPY in it whose rows are to come from the connection, or to go there.
     """
 
     look: bool
     reads: bool
     clean: bool
     several: bool
+    copies: bool
 
 
 @lru_cache(maxsize=1024)
@@ -81,7 +85,8 @@ def traits(sql: str) -> Traits:
     look = reads and all(
         name.lower().removeprefix('pg_catalog.') in _HARMLESS for name in _CALL.findall(_DOT.sub('.', text))
     )
-    return Traits(look, reads, clean, several)
+    copies = 'COPY' in words and _COPY.search(_QUOTED.sub('""', text)) is not None
+    return Traits(look, reads, clean, several, copies)
 
 
 def numbered(sql: str, params: Any) -> tuple[str, Sequence[Any]]:

@@ -158,6 +158,24 @@ def test_built_queries(db: Db, table: str) -> None:
     assert rows == [{'id': 1}]
 
 
+def test_rows_by_the_connection_are_refused_at_once(db: Db, table: str) -> None:
+    """What PostgreSQL would wait for nobody sends, and nobody takes what it sends."""
+    one = db(max_conns=1)
+    for sql in (f'COPY {table} FROM STDIN', f'SELECT 1; copy {table} to stdout', f'COPY {table} TO STDOUT;'):
+        with pytest.raises(ValueError, match='use executemany to write many rows, a cursor to read them'):
+            one.execute(sql)
+        with pytest.raises(ValueError, match='use executemany'):
+            one.execute(['SELECT 1', sql])
+        with one.transaction() as tx:
+            with pytest.raises(ValueError, match='use executemany'):
+                tx.execute(sql)
+            tx.execute(f'INSERT INTO {table} VALUES (1, %s) ON CONFLICT DO NOTHING', ['COPY t FROM STDIN'])
+        with one.cursor() as cursor, pytest.raises(ValueError, match='use executemany'):
+            cursor.execute(sql)
+    one.execute(f"COPY {table} FROM PROGRAM 'echo 2,b' (FORMAT csv)").commit()
+    assert names(db, table) == ['COPY t FROM STDIN', 'b']
+
+
 def test_executemany(db: Db, table: str) -> None:
     rows = [(i, f'{i}') for i in range(100)]
     assert db().executemany(f'INSERT INTO {table} VALUES (%s, %s)', rows).fetch() == []

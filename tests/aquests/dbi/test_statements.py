@@ -204,3 +204,23 @@ def test_what_may_change_a_session(sql: str) -> None:
 )
 def test_several_statements(sql: str, several: bool) -> None:
     assert traits(sql).several is several
+
+
+@pytest.mark.parametrize(
+    ('sql', 'copies'),
+    [
+        ('COPY t FROM STDIN', True),
+        ('copy t (a, "b") from\nstdin with (format csv)', True),
+        ('COPY (SELECT 1) TO STDOUT', True),
+        ('/* a */ COPY t TO /* b */ STDOUT;', True),
+        ('SELECT 1; -- c\n COPY "t" FROM STDIN', True),
+        ("COPY t FROM '/tmp/from stdin'", False),
+        ('COPY "from stdin" FROM \'/tmp/x\'', False),
+        ("COPY t FROM PROGRAM 'cat'", False),
+        ("SELECT 'COPY t FROM STDIN'", False),
+        ("SELECT copy FROM stdin; INSERT INTO copy VALUES ('; COPY t FROM STDIN')", False),
+        ('SELECT $$; COPY t FROM STDIN$$', False),
+    ],
+)
+def test_rows_by_the_connection(sql: str, copies: bool) -> None:
+    assert traits(sql).copies is copies
