@@ -38,8 +38,11 @@ def refusal_of(error: BaseException) -> Refusal | None:
     return found if isinstance(found, Refusal) else None
 
 
-def sendable(value: Any) -> bool:
-    """Whether a client may have sent it. Anything else was made by the service, and is its own fault."""
+def sendable(value: Any, *kinds: type) -> bool:
+    """Whether a client may have sent it; anything else was made by the service, and is its own fault.
+
+    `kinds`: what stands for something that was sent.
+    """
     rest = [value]
     while rest:
         one = rest.pop()
@@ -48,6 +51,6 @@ def sendable(value: Any) -> bool:
         elif isinstance(one, dict):
             rest.extend(one)
             rest.extend(one.values())
-        elif not isinstance(one, _SENT):
+        elif not isinstance(one, (*_SENT, *kinds)):
             return False
     return True

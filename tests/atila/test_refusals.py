@@ -281,6 +281,30 @@ def test_what_is_refused_in_every_form(
     assert "DataError: invalid input for query argument $1: 'tr0ub4dor'" in caplog.text  # for the author
 
 
+def test_lists_within_lists(client_for: Make, app: Atila, table: str) -> None:
+    """However deep a client may send them."""
+    client = client_for(app)
+    for depth in (6, 7, 400, 850):
+        value: Any = 1.5
+        for _ in range(depth):
+            value = [value]
+        for alias in ('@pg', '@lite'):
+            for do, column in (
+                ('insert', 'counts'),
+                ('filter', 'doc'),
+                ('filter', 'doc___k'),
+                ('insert', 'uid'),
+            ):
+                if (alias, do) == ('@lite', 'insert'):
+                    do, column = 'filter', 'name__in'
+                answer = ask(client, 'plain', alias=alias, do=do, column=column, value=value)
+                assert answer.status_code in ((400,) if do == 'insert' else (200, 400)), (
+                    depth,
+                    alias,
+                    column,
+                )
+
+
 @pytest.mark.parametrize('alias', ['@pg', '@lite'])
 def test_by_whatever_method(client_for: Make, app: Atila, table: str, alias: str) -> None:
     """SPEC TK-05: a unique key is 409 however the Task is asked; the rest 400."""

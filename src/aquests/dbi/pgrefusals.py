@@ -109,7 +109,7 @@ def _unsent(error: Exception, values: Sequence[Any], many: bool) -> None:
     cause = error.__cause__
     if found is None or cause is None:
         return
-    if isinstance(cause, TypeError | AttributeError) and not sendable(_plain(_at(found, values, many))):
+    if isinstance(cause, TypeError | AttributeError) and not _sendable(_at(found, values, many)):
         return
     refuse(error, f'parameter {found[1]}: {_kind(cause)}')
 
@@ -123,10 +123,8 @@ def _at(found: re.Match[str], values: Sequence[Any], many: bool) -> Any:
     return values[int(found[2] or 0)][place] if many else values[place]
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Json):
-        return value.value
-    return float(value) if isinstance(value, Number) else value
+def _sendable(value: Any) -> bool:
+    return sendable(value.value if isinstance(value, Json) else value, Number)
 
 
 def _is_of(error: Any, state: str, values: Sequence[Any]) -> bool:
@@ -145,8 +143,10 @@ def _texts(values: Sequence[Any]) -> Iterator[str]:
     """All that is in them and may be quoted."""
     rest = list(values)
     while rest:
-        value = _plain(rest.pop())
-        if isinstance(value, list | tuple):
+        value = rest.pop()
+        if isinstance(value, Json):
+            rest.append(value.value)
+        elif isinstance(value, list | tuple):
             rest.extend(value)
         elif isinstance(value, dict):
             rest.extend(value)

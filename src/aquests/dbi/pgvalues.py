@@ -16,6 +16,8 @@ import msgspec
 
 from ..sql import Json
 
+#: Lists within each other: PostgreSQL's arrays have no more dimensions. What is deeper can only become JSON.
+DIMENSIONS = 6
 #: What may have to be replaced, or has such in it.
 _CHANGED = frozenset({float, Decimal, list, tuple})
 
@@ -31,20 +33,20 @@ class Number(Decimal):
     __repr__ = Decimal.__str__
 
 
-def exact(values: Sequence[Any]) -> Sequence[Any]:
+def exact(values: Sequence[Any], depth: int = 0) -> Sequence[Any]:
     """`values` as they are given to asyncpg: the same object where nothing is to be done."""
     if _CHANGED.isdisjoint(map(type, values)):
         return values
-    return [_exact(value) for value in values]
+    return [_exact(value, depth) for value in values]
 
 
-def _exact(value: Any) -> Any:
+def _exact(value: Any, depth: int) -> Any:
     if type(value) is float:
         return value if value.is_integer() or not math.isfinite(value) else Number(repr(value))
     if type(value) is Decimal:
         return Number(value) if value.is_finite() and value != value.to_integral_value() else value
-    if type(value) is list or type(value) is tuple:
-        changed = exact(value)
+    if (type(value) is list or type(value) is tuple) and depth < DIMENSIONS:
+        changed = exact(value, depth + 1)
         return value if changed is value else type(value)(changed)
     return value
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from contextvars import Context
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -244,6 +245,7 @@ async def perform(connection: Any, request: Statement | Script) -> list[Record]:
             rows = await connection.fetch(statement.sql, *statement.values)
     except Exception as error:
         look(error, statement.values, statement.many)
+        await _settle(connection, error)
         raise
     return records(rows)
 
@@ -251,15 +253,29 @@ async def perform(connection: Any, request: Statement | Script) -> list[Record]:
 async def perform_together(connection: Any, requests: Sequence[Statement]) -> list[list[Record]]:
     """The rows of each of some requests that differ in their values only, sent in one go."""
     sql = _numbering(requests[0].sql, len(requests[0].values) + 1)
-    rows = await connection.fetchmany(
-        sql, [(*request.values, number) for number, request in enumerate(requests)]
-    )
+    values = [(*request.values, number) for number, request in enumerate(requests)]
+    try:
+        rows = await connection.fetchmany(sql, values)
+    except Exception as error:
+        await _settle(connection, error)
+        raise
     found: list[list[Record]] = [[] for _ in requests]
     if rows:
         names = tuple(rows[0].keys())[:-1]
         for row in rows:
             found[row[-1]].append(Record(zip(names, row, strict=False)))
     return found
+
+
+async def _settle(connection: Any, error: Exception) -> None:
+    """After an error of the driver's own, which could not write a value: the server has read the statement,
+    and waits for the value within a transaction that holds the table. An empty statement ends that.
+    """
+    if getattr(error, 'severity', None) is not None or isinstance(error, BROKEN):
+        return
+    if not connection.is_closed() and not connection.is_in_transaction():
+        with suppress(Exception):  # else it is seen to be broken when it is given back
+            await connection.execute('')
 
 
 @lru_cache(maxsize=1024)

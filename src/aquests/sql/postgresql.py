@@ -155,9 +155,11 @@ def common_type(types: Sequence[str]) -> str:
 
 def _flat(values: Sequence[Any]) -> Iterator[Any]:
     """What is in an array, of as many dimensions as it has, without NULL."""
-    for value in values:
+    rest = list(values)
+    while rest:
+        value = rest.pop()
         if isinstance(value, list | tuple):
-            yield from _flat(value)
+            rest.extend(value)
         elif value is not None:
             yield value
 

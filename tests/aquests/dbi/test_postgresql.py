@@ -343,6 +343,19 @@ def test_a_wrong_kind_of_value_is_an_error(db: Db) -> None:
     assert pool(db).counts()[:2] == (1, 1)
 
 
+def test_a_value_that_cannot_be_sent_leaves_no_transaction_open(db: Db, table: str) -> None:
+    """The server has read the statement then, and would wait with the table held."""
+    sql = f'INSERT INTO {table} VALUES ($1, $2)'
+    for number, values in enumerate(([2**40, 'x'], ['x', 'x'], [1], [1, '\ud800'], [1, object()])):
+        with pytest.raises((asyncpg.DataError, asyncpg.InterfaceError)):
+            db().execute(f'{sql} /* {number} */', values).fetch()
+        assert activity(db, table) == 0
+    with pytest.raises(asyncpg.DataError):
+        db().executemany(f'{sql} /* many */', [[1, 'x'], [2, 'x'], ['x', 'x']]).fetch()
+    assert activity(db, table) == 0
+    assert names(db, table) == []
+
+
 def test_a_second_row_with_the_same_key_is_409(db: Db, table: str) -> None:
     """SPEC TK-05."""
     sql = f'INSERT INTO {table} VALUES (1) RETURNING id'
