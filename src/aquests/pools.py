@@ -11,9 +11,11 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from . import clock, loop, places, unfetched
 from .places import Pool, Runner
+from .seconds import seconds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Sizes:
     timeout: float | None = 300.0
 
 
+#: For what has None as a value.
+_UNSAID: Any = object()
 sizes = Sizes()
 _pools: dict[str, Pool] = {}
 _lock = threading.Lock()
@@ -41,7 +45,7 @@ def configure(
     processes: int | None = None,
     subprocesses: int | None = None,
     queue: int | None = None,
-    timeout: float | None = -1,
+    timeout: float | None = _UNSAID,
 ) -> None:
     """Set what is given (see `Sizes`); it also holds for pools that there are. ValueError below 1."""
     global sizes
@@ -52,10 +56,8 @@ def configure(
     for name, number in changed.items():
         if type(number) is not int or number < 1:
             raise ValueError(f'{name} = {number!r}: it takes a number from 1')
-    if timeout != -1:
-        if timeout is not None and timeout <= 0:
-            raise ValueError(f'timeout = {timeout!r}: it takes seconds, or None for no limit')
-        changed['timeout'] = timeout
+    if timeout is not _UNSAID:
+        changed['timeout'] = seconds(timeout, positive=True)
     with _lock:
         sizes = dataclasses.replace(sizes, **changed)  # type: ignore[arg-type]
         for name, pool in _pools.items():

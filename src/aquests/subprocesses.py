@@ -19,6 +19,7 @@ from typing import IO, Any, cast
 from . import pools
 from .errors import OutputTooLong, SubprocessFailed
 from .places import Runner
+from .seconds import seconds
 from .task import Filter, Task
 from .threads import begin
 
@@ -61,7 +62,7 @@ class Subprocess(Task):
         self._output = ''
         self._process: subprocess.Popen[bytes] | None = None
         self._turn = threading.Lock()  # guards `_process`: it is killed only while its number is its own
-        super().__init__(meta, filter, timeout)
+        super().__init__(meta, filter, seconds(timeout))
         begin(pools.pool_of('subprocesses', _Runner), self)
 
     def lines(self, timeout: float | None = None) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from . import pools
 from .errors import QueueFull, TaskCancelled
 from .places import Pool, Runner
+from .seconds import seconds
 from .task import Filter, Task
 
 Call = tuple[Context, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
@@ -40,7 +41,7 @@ class Options:
         self.args = tuple(args)
         self.meta = kargs.pop('meta', None)
         self.filter = kargs.pop('filter', None)
-        self.timeout = kargs.pop('timeout', self.timeout)
+        self.timeout = seconds(kargs.pop('timeout', self.timeout))
         self.kwargs = {**kargs.pop('kwargs', {}), **kargs}
 
 

@@ -14,6 +14,7 @@ from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
+from aquests.seconds import seconds
 from skitai.body import Body
 from skitai.context import current
 from skitai.exchange import Exchange, Handler
@@ -245,11 +246,11 @@ def _authenticate(app: Atila, name: str, options: dict[str, Any], decorator: str
 
 
 def _seconds(name: str, timeout: Any) -> float | None:
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0:
-        raise ValueError(f'{name}: timeout = {timeout!r}: seconds are needed')
-    return float(timeout)
+    try:
+        limit = seconds(timeout, positive=True)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{name}: {error}') from None
+    return None if limit is None else float(limit)
 
 
 class Refusal:

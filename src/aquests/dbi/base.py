@@ -20,6 +20,7 @@ from ..errors import NetworkError, PoolExhausted, TaskError, TaskTimeout
 from ..group import Tasks
 from ..looptask import LoopTask
 from ..result import CODE_NETERR, STA_NETERR, STA_NORMAL, Result, failure
+from ..seconds import NEVER, seconds
 from ..task import TIMEOUT, Callback, Filter, Mask, Task
 
 log = logging.getLogger('aquests')
@@ -43,6 +44,12 @@ class Options:
     callback: Callback | None = None
     everywhere: bool = False
     when_done: Callable[[], object] | None = None
+
+    def __post_init__(self) -> None:
+        """ValueError, TypeError for a `timeout` that is none; infinity is no limit."""
+        timeout = self.timeout
+        if timeout is not None and not (type(timeout) in (int, float) and 0 <= timeout < NEVER):
+            object.__setattr__(self, 'timeout', seconds(timeout))
 
 
 class Request:

@@ -21,6 +21,7 @@ from typing import Any, Self
 from ..errors import NetworkError, TaskCancelled
 from ..looptask import LoopTask
 from ..result import Result
+from ..seconds import seconds
 from ..task import Task
 from .base import failure_of
 
@@ -238,7 +239,7 @@ class Channel:
 
         `timeout`: seconds; None for no limit but the channel's end, at which it fails with TaskCancelled.
         """
-        task = Next(self, timeout)
+        task = Next(self, seconds(timeout))
         if self._own is not None:
             self._own(task)
         return task

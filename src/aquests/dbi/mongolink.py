@@ -29,6 +29,8 @@ CONNECT_TIMEOUT = 3.0
 GOODBYE = 0.5
 #: Seconds that pymongo and the server have longer than the Task.
 LATER = 0.25
+#: Seconds that the server can be told at most (milliseconds, of 32 bits).
+LONGEST = 2_000_000.0
 #: Cursors that are kept for `get_more`, and for so many seconds: then the server forgets them too.
 CURSORS = 1000
 CURSOR_SECONDS = 600.0
@@ -173,7 +175,7 @@ class Backend:
         if request.deadline is None:
             return await request.perform(self)
         # The Task's own end comes first, and this one where it cannot break off: on the server.
-        with pymongo.timeout(max(request.deadline - time.monotonic(), 0.0) + LATER):
+        with pymongo.timeout(min(max(request.deadline - time.monotonic(), 0.0) + LATER, LONGEST)):
             return await request.perform(self)
 
     async def _look_for(self, client: AsyncMongoClient[Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import gc
+import math
 import os
 import signal
 import threading
@@ -368,6 +369,11 @@ def test_tls(db_of: Db, mongo: Mongo, tmp_path: Path, monkeypatch: pytest.Monkey
         with pytest.raises((NetworkError, TaskTimeout)):
             db_of(at, timeout=2).find({}).fetch()
         assert len(secure.find({}).fetch()) == 10
+
+
+@pytest.mark.parametrize('timeout', [None, math.inf, 1e9, 1e8, 100])
+def test_any_time_limit(ten: Any, db_of: Db, member: str, timeout: float | None) -> None:
+    assert len(db_of(member, timeout=timeout).find({}).fetch()) == 10
 
 
 def slow(name: str) -> dict[str, Any]:
