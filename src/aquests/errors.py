@@ -28,8 +28,8 @@
 
 `http_status`: what an uncaught one is answered with; those without are 500. An exception of a Thread's
 or Process's own function is none of these: it is raised as it is. So is what a database says of a statement,
-its driver's exception, with an `http_status` of 502; or
-400, 409 where it is about a value that a client may have sent (`refusals`).
+its driver's exception, with an `http_status` of 502; or 400, 409 where it is about a value that a client may
+have sent (`refusals`).
 """
 
 from __future__ import annotations
