@@ -189,7 +189,7 @@ def test_all_or_nothing(todo: Todo) -> None:
     for id in ids:
         todo.mark(id, True)
     todo.db.insert('archive').set(id=ids[1], title='in the way').execute().commit()
-    assert todo.client.post('/archive').status_code == 502
+    assert todo.client.post('/archive').status_code == 409
     assert [item['id'] for item in todo.list['items']] == ids
     assert len(todo.client.get('/archive').data['items']) == 1
 
