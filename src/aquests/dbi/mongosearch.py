@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from typing import Any
 
 import bson
@@ -101,7 +101,15 @@ def encoded(document: Any, what: str) -> RawBSONDocument:
 
 
 def _decimal(value: Any) -> Any:
-    return bson.Decimal128(value) if isinstance(value, Decimal) else value
+    if not isinstance(value, Decimal):
+        return value
+    try:
+        return bson.Decimal128(value)
+    except DecimalException:
+        raise bson.errors.InvalidDocument(
+            f'{value!s:.60}: a number in MongoDB has 34 digits at most, and an exponent up to 6111: give it '
+            'as text, or rounded'
+        ) from None
 
 
 #: Decimals are written as Decimal128, which is what comes back.
