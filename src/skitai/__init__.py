@@ -149,10 +149,11 @@ def mount(
     """Mount `target` at `point` (SPEC ST-03). Called by the launch script before `run`.
 
     `target`: an Atila app; a package or module with hooks (`__app__` at least); a directory of static
-    files; 'path/to/file[.py][:app]'; any WSGI or ASGI callable. `pref`: what `skitai.preference ()`
-    gave. `name`: under which other apps find this one (default: its top package). `subscribe`: names of
-    apps whose events this one gets too. `host`: only for requests to that host name. `path`: put first
-    on `sys.path`. More keywords are the app's `mntopt`.
+    files; 'path/to/file[.py][:app]'; any WSGI or ASGI callable; '@alias[/path]', a reverse proxy to the
+    alias's members (keyword `timeout`: seconds that they may be silent, default 60). `pref`: what
+    `skitai.preference ()` gave. `name`: under which other apps find this one (default: its top package).
+    `subscribe`: names of apps whose events this one gets too. `host`: only for requests to that host
+    name. `path`: put first on `sys.path`. More keywords are the app's `mntopt`.
 
     AssertionError for a bad point, a missing file, a target that is no app, or two apps at one point.
     """

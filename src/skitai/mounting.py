@@ -23,7 +23,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .config import Settings
 from .exchange import Exchange
@@ -31,6 +31,9 @@ from .mounts.fileanswer import FileAnswer
 from .mounts.table import DEFAULT_HOST, App, Files, MountTable
 from .preference import Preference, abspath, default_config
 from .stores import Store
+
+if TYPE_CHECKING:
+    from .mounts.proxy import Upstream
 
 log = logging.getLogger('skitai.server')
 
@@ -67,6 +70,8 @@ class _Request:
     options: dict[str, Any]
     module: ModuleType | None = None
     application: Any = None
+    #: Of a reverse proxy.
+    upstream: Upstream | None = None
 
     def resolve(self) -> None:
         """Find out what the target is (a missing file or hook is an AssertionError here)."""
@@ -87,7 +92,10 @@ class _Request:
 
     def _resolve_path(self, target: str) -> None:
         if target.startswith('@'):
-            raise AssertionError(f'cannot mount {target!r}: this version has no reverse proxy mounts yet')
+            from .mounts import proxy
+
+            self.upstream = proxy.resolve(target, self.options)
+            return
         path, colon, variable = target.partition(':')
         full = abspath(path)
         if os.path.isdir(full) and not colon:
@@ -277,6 +285,13 @@ class Mounts:
         return Directory(root, max_age=self.max_age)
 
     def _mount(self, table: MountTable, request: _Request, settings: Settings) -> App:
+        if request.upstream is not None:
+            from .mounts.proxy import ProxyMount
+
+            most = request.preference.config.get('MAX_UPLOAD_SIZE', settings.max_upload_size)
+            proxy = ProxyMount(request.upstream, settings, min(most, settings.max_upload_size))
+            self.lifespans.append(proxy.lifespan)
+            return proxy
         application = request.application
         if request.module is not None:
             application = request.module.__app__()

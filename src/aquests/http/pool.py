@@ -17,6 +17,7 @@ from yarl import URL
 from .. import loop as loops
 from ..aliases import Alias, Member
 from ..dbi.apart import apart
+from ..dbi.tls import words
 from ..errors import MalformedAnswer, NetworkError, PoolExhausted, TaskTimeout
 from .address import Base, base_of
 from .request import Request, Stream
@@ -152,6 +153,8 @@ def _translated(
         return TaskTimeout(f'{name}: no answer within {request.timeout:g} s')
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return NetworkError(f'{name} cannot be reached: no answer within {CONNECT_TIMEOUT:g} s', False)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return NetworkError(f'{name} cannot be reached: {words(error.certificate_error)}', False)
     if isinstance(error, aiohttp.ClientConnectorError):
         return NetworkError(f'{name} cannot be reached: {error}', False)
     if isinstance(error, aiohttp.ClientResponseError):

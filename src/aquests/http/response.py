@@ -30,6 +30,7 @@ class Response:
         '_on_broken',
         '_on_done',
         '_request',
+        '_taken',
         'base',
         'headers',
         'name',
@@ -44,6 +45,7 @@ class Response:
         self._answer = answer
         self._request = request
         self._done = False
+        self._taken = 0
         self._on_done: Callable[[], object] = _nothing
         self._on_broken: Callable[[], object] = _nothing
         self.name = name
@@ -71,6 +73,16 @@ class Response:
                 return value.decode('latin-1')
         return None
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the whole body has arrived: `read` will not wait, nor fail."""
+        return self._done or self._answer.content.is_eof()
+
+    @property
+    def has_part(self) -> bool:
+        """Whether something of the body is there: `part` will not wait."""
+        return self.is_here or self._answer.content.total_bytes > self._taken
+
     async def part(self) -> bytes:
         """What is there of the body, or the next that comes; b'' at its end.
 
@@ -90,6 +102,7 @@ class Response:
             raise
         if not part:
             self.close()
+        self._taken += len(part)
         return part
 
     def __aiter__(self) -> AsyncIterator[bytes]:

@@ -338,7 +338,7 @@ class DirectExchange(Exchange):
             if not self.begin(message['status'], message['headers']):
                 raise AnswerGone('the request has been answered already')
         elif self in self.engine.streaming:
-            if message['body']:
+            if message['body'] or (message['more_body'] and not self.sent):  # an empty one sends the head
                 await self._taken(self.write(message['body']))
                 await asyncio.sleep(0)  # a fast reader leaves the loop to others between two parts
             if not message['more_body']:

@@ -621,7 +621,7 @@ def test_a_certificate_that_nobody_vouches_for(
     pem = str(certificate(tmp_path / 'server.pem'))
     server = server_of('tls', ssl_certfile=pem)
     client = http.client('@up', register(f'localhost:{server.port}', ssl=True))
-    with pytest.raises(NetworkError, match='cannot be reached') as raised:
+    with pytest.raises(NetworkError, match='its certificate is not trusted') as raised:
         run(ask, client)
     assert not raised.value.sent
     program = f"""
