@@ -12,6 +12,7 @@ from bson.codec_options import CodecOptions, TypeRegistry
 from bson.raw_bson import RawBSONDocument
 
 from ..records import Record
+from ..refusals import refuse
 from .mongolink import Backend
 
 Sort = str | Sequence[tuple[str, int]] | Mapping[str, int] | None
@@ -106,10 +107,11 @@ def _decimal(value: Any) -> Any:
     try:
         return bson.Decimal128(value)
     except DecimalException:
-        raise bson.errors.InvalidDocument(
+        error = bson.errors.InvalidDocument(
             f'{value!s:.60}: a number in MongoDB has 34 digits at most, and an exponent up to 6111: give it '
             'as text, or rounded'
-        ) from None
+        )
+        raise refuse(error, 'a number is out of range') from None
 
 
 #: Decimals are written as Decimal128, which is what comes back.

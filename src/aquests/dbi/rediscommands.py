@@ -14,6 +14,7 @@ import redis
 from redis.commands import CoreCommands
 
 from ..errors import NetworkError
+from ..refusals import refuse
 from . import redisrefused as refused
 from .base import Request
 from .redislink import translated
@@ -132,12 +133,11 @@ class Batch(Request):
     def _executed(self, replies: list[Any]) -> list[Any]:
         *queued, done = replies
         if done is None:
-            error = redis.WatchError(
+            changed = redis.WatchError(
                 'a key that the pipeline watches was changed: nothing of the transaction was done; begin '
                 'with watch again'
             )
-            error.http_status = 409  # type: ignore[attr-defined]  # another was faster, and that is all
-            raise error
+            raise refuse(changed, 'something else was changed meanwhile: try again', 409)
         if isinstance(done, Exception):
             refused = next((reply for reply in queued if isinstance(reply, Exception)), done)
             raise translated(refused, False)

@@ -17,8 +17,11 @@ from projects import wait_for
 
 import aquests
 from aquests import Scope, loop
+from aquests.aliases import DB_REDIS
 from aquests.dbi import redissession
 from aquests.errors import NetworkError, PoolExhausted, TaskCancelled, TaskTimeout, WouldBlock
+from atila import Atila
+from skitai.testing import Client
 
 Db = Callable[..., Any]
 
@@ -483,3 +486,73 @@ def test_nothing_is_left_of_what_failed(redis_of: Db, member: str, db: Any) -> N
         assert pipe.get('text').fetch() == 'x'
     aquests.shutdown(2)
     wait_for(lambda: len(connections(db)) == 1, 'the server has one connection again')
+
+
+# -- in a service -----------------------------------------------------------------------------------
+
+
+def test_in_services_of_all_forms(client_for: Callable[..., Client], member: str, db: Any) -> None:
+    app = Atila(__name__)
+    app.alias('@redis', DB_REDIS, member)
+
+    @app.route('/plain')
+    def plain(was: Any) -> Any:
+        with was.db('@redis') as redis_db, redis_db.pipeline() as pipe:
+            pipe.watch('n')
+            count = int(pipe.get('n').fetch() or 0)
+            pipe.multi()
+            pipe.set('n', count + 1)
+            pipe.get('n')
+            return was.API(values=pipe.execute().fetch())
+
+    @app.route('/yields', coroutine=True)
+    def yields(was: Any) -> Any:
+        with was.db('@redis').pipeline() as pipe:
+            yield pipe.watch('n')
+            task = yield pipe.get('n')
+            count = int(task.fetch() or 0)
+            pipe.multi()
+            pipe.set('n', count + 1).get('n')
+            task = yield pipe.execute()
+            return was.API(values=task.fetch())
+
+    @app.route('/awaits')
+    async def awaits(was: Any) -> Any:
+        with was.db('@redis').pipeline() as pipe:
+            await pipe.watch('n')
+            count = int(await pipe.get('n') or 0)
+            pipe.multi()
+            pipe.set('n', count + 1).get('n')
+            return was.API(values=await pipe.execute())
+
+    @app.route('/conflict')
+    def conflict(was: Any) -> Any:
+        with was.db('@redis').pipeline() as pipe:
+            pipe.watch('n')
+            was.db('@redis').incr('n').commit()
+            pipe.multi()
+            return was.API(values=pipe.execute().fetch())
+
+    @app.route('/blocked', timeout=0.3)
+    def blocked(was: Any) -> Any:
+        pipe = was.db('@redis').pipeline()
+        pipe.watch('n')
+        pipe.blpop('list', timeout=0).fetch()
+        raise AssertionError('not reached')
+
+    @app.route('/forgotten')
+    def forgotten(was: Any) -> str:
+        pipe = was.db('@redis').pipeline()
+        pipe.watch('n')
+        return 'the request has ended'
+
+    client = client_for(app)
+    for number, path in enumerate(['/plain', '/yields', '/awaits'], 1):
+        assert client.get(path).json() == {'values': [True, str(number)]}
+    assert client.get('/conflict').status_code == 409
+    assert client.get('/blocked').status_code == 503
+    wait_for(lambda: watching(db) == 0, 'nothing is watched')
+    assert client.get('/forgotten').text == 'the request has ended'
+    wait_for(lambda: watching(db) == 0, 'nothing is watched')
+    db.rpush('list', 'x').commit()
+    assert db.lrange('list', 0, -1).fetch() == ['x']
