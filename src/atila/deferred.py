@@ -23,7 +23,7 @@ from aquests.errors import WouldBlock
 from skitai.context import current
 from skitai.errorpage import accepts
 
-from . import clients, contents, jsons, limits
+from . import contents, jsons, limits
 from .errors import fail
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def resolve(was: Was, content: Any, done: Done, failed: Failed) -> None:
     task = deferred.waits_for
     if task is not None and not task.done():
         if limits.left(was) is None:
-            clients.notice_soon(was.exchange)
+            was.exchange.notice_client_soon()
             task.add_done_callback(lambda task: _go_on(was, deferred, done, failed))
         else:
             was.exchange.run_coroutine(_wait(was, deferred, task, done, failed))

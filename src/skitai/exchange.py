@@ -205,6 +205,10 @@ class Exchange:
         """
         raise NotImplementedError
 
+    def notice_client_soon(self) -> None:
+        """The same if there is no answer in a moment: most requests are answered before, and pay nothing."""
+        raise NotImplementedError
+
     def give_up(self, seconds: float) -> None:
         """Answer 503 in the service's stead, if there is no answer yet: it has had its `seconds`.
 

@@ -409,6 +409,8 @@ class AsgiExchange(Exchange):
     def notice_client(self) -> None:
         pass  # every client is watched from when its body is read
 
+    def notice_client_soon(self) -> None: ...
+
     def give_up(self, seconds: float) -> None:
         self._post(self._give_up, seconds)
 

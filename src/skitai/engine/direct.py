@@ -29,6 +29,7 @@ from ..mounts.table import MountTable
 from .asgi import cancelled
 from .dispatch import Dispatcher
 from .granian import DirectServer, Wake, break_off
+from .patience import soon
 
 log = logging.getLogger('skitai.engine')
 
@@ -203,8 +204,12 @@ class DirectExchange(Exchange):
         with _turn:
             if hasattr(self, '_on_gone'):
                 return
-            self._on_gone = self._service_gone
+            coroutine = getattr(self, '_task', None)
+            self._on_gone = self._service_gone if coroutine is None else self._client_gone
         self._watch_client()
+
+    def notice_client_soon(self) -> None:
+        soon(_notice_waiting, self)
 
     def _service_gone(self) -> None:
         """The client has gone while a service thread works for it."""
@@ -262,11 +267,10 @@ class DirectExchange(Exchange):
     def _start_task(self, coroutine: Coroutine[Any, Any, None], watch: bool) -> None:
         loop = self.engine.loop
         task = loop.create_task(self._guarded(coroutine), context=Context())
+        self._task: asyncio.Task[None] | None = task
         self.engine.tasks.add(task)
-        task.add_done_callback(self.engine.tasks.discard)
-        self._task = task
         if watch:  # else the coroutine receives the body itself
-            self.when_gone(self._client_gone)
+            soon(_notice_waiting, self)
 
     async def _guarded(self, coroutine: Coroutine[Any, Any, None]) -> None:
         try:
@@ -278,6 +282,10 @@ class DirectExchange(Exchange):
                 raise
             log.exception('%s %s: a handler failed', self.method, self.path)
             self.engine.refuse(self, 500)
+        finally:
+            task, self._task = self._task, None  # its context has the request, which has us
+            if task is not None:
+                self.engine.tasks.discard(task)
 
     def _client_gone(self) -> None:
         try:
@@ -286,10 +294,11 @@ class DirectExchange(Exchange):
             pass  # the loop has ended: so have its tasks
 
     def _cancel_if_unanswered(self) -> None:
-        if self._task.done():  # what follows it, on a service thread
+        task = self._task
+        if task is None:  # what follows it, on a service thread
             self._service_gone()
         elif self in self.engine.in_flight or self in self.engine.streaming:
-            self._task.cancel()
+            task.cancel()
 
     async def _completed(self, awaitable: Any) -> None:
         """Wait on the event loop for one of Granian's awaitables."""
@@ -355,6 +364,11 @@ def is_cancelled(error: BaseException) -> bool:
     """Whether `error` is this task's cancellation, and not one that its own code has raised or passed on."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def _notice_waiting(exchange: DirectExchange) -> None:
+    if exchange in exchange.engine.in_flight or exchange in exchange.engine.streaming:
+        exchange.notice_client()
 
 
 def _gone() -> None:

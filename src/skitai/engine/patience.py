@@ -1,4 +1,4 @@
-"""Clients that wait for a deferred content: only of those that wait long it is asked whether they are there.
+"""Clients that wait: only of those that wait long it is asked whether they are there.
 
 Watching a client costs about as much as a small answer, and most are answered within milliseconds. Shared:
 the deque, by single operations; see `_Soon`.
@@ -10,11 +10,14 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 from aquests import clock
-from skitai.exchange import Exchange
 
-log = logging.getLogger('atila')
+from ..exchange import Exchange
+
+log = logging.getLogger('skitai.engine')
 
 #: Seconds that a client waits before it is watched.
 PATIENCE = 0.25
@@ -29,12 +32,12 @@ class _Soon:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[float, Exchange]] = deque()
+        self._waiting: deque[tuple[float, Callable[[Any], object], Exchange]] = deque()
         self._set = False
 
-    def add(self, exchange: Exchange) -> None:
+    def call(self, watch: Callable[[Any], object], exchange: Exchange) -> None:
         when = time.monotonic() + PATIENCE
-        self._waiting.append((when, exchange))
+        self._waiting.append((when, watch, exchange))
         if not self._set:
             self._ring(when)
 
@@ -50,19 +53,20 @@ class _Soon:
         now = time.monotonic()
         try:
             while self._waiting[0][0] <= now:
-                _notice(self._waiting.popleft()[1])
+                _, watch, exchange = self._waiting.popleft()
+                _call(watch, exchange)
             self._ring(self._waiting[0][0])
         except IndexError:  # there are no more
             pass
 
 
-def _notice(exchange: Exchange) -> None:
+def _call(watch: Callable[[Any], object], exchange: Exchange) -> None:
     try:
-        if not exchange.answered:
-            exchange.notice_client()
+        watch(exchange)
     except Exception:
         log.exception('%s %s: the client cannot be watched', exchange.method, exchange.path)
 
 
-#: Called with an exchange: watch its client if it still waits in a moment.
-notice_soon = _Soon().add
+#: Called with a function and an exchange: `function (exchange)` in a moment. It must not block, and sees for
+#: itself whether the client still waits.
+soon = _Soon().call
