@@ -19,8 +19,8 @@ from .. import loop as loops
 from ..aliases import Alias, Member
 from ..errors import NetworkError, TaskTimeout
 from ..records import Record
-from .apart import apart
 from .base import Request
+from .mongoguard import Guard
 from .tls import context_of, words
 
 #: Seconds to find out that a server is not there.
@@ -65,6 +65,7 @@ class Backend:
         self._alias, self._member = alias, member
         self.database_name, self.collection_name = names_of(member)
         self._secured = context_of(alias)
+        self._guard = Guard()
         self._client: AsyncMongoClient[Any] | None = None
         self._places: asyncio.Semaphore | None = None
         self._cursors: OrderedDict[int, Kept] = OrderedDict()
@@ -77,7 +78,7 @@ class Backend:
         async with self._places:
             request.waiting = False
             try:
-                return await apart(self._run(request))
+                return await self._guard.run(self._run(request))
             except errors.PyMongoError as error:
                 translated = self._translated(error, request)
                 if translated is error:
@@ -159,6 +160,7 @@ class Backend:
             document_class=Record,
             tz_aware=True,
             uuidRepresentation='standard',
+            event_listeners=[self._guard],
             **credentials,
         )
         self._places = asyncio.Semaphore(self._alias.max_conns)

@@ -36,14 +36,11 @@ from aquests.errors import NetworkError, PoolExhausted, TaskCancelled, TaskTimeo
 
 Db = Callable[..., Any]
 
-# pymongo lets go of the socket of a connection that is given up while it is made, instead of closing it, and
-# of what uvloop has made of it.
-pytestmark = [
-    pytest.mark.filterwarnings(
-        f'ignore:Exception ignored in. {whose}:pytest.PytestUnraisableExceptionWarning'
-    )
-    for whose in ('<socket.socket', '.uvloop.loop.UVHandle')
-]
+
+# pymongo's watchers let go of a socket that is not connected yet, instead of closing it.
+pytestmark = pytest.mark.filterwarnings(
+    'ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning'
+)
 
 
 @pytest.fixture(autouse=True)
