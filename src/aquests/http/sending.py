@@ -123,6 +123,8 @@ class Parts(aiohttp.Payload):
     async def write(self, writer: Any) -> None:
         stream, patience = self._stream, self._patience
         stream.begun = True
+        # Else the head would wait for the first part, on a connection that the server takes for unused.
+        writer.send_headers()
         parts = aiter(stream.parts)
         left = stream.length
         while True:

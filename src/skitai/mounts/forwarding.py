@@ -96,7 +96,8 @@ def request_fields(exchange: Exchange, believed: bool, with_authorization: bool)
     if (cookie := exchange.header(b'cookie')) is not None and b'cookie' not in named:
         fields.append((b'cookie', cookie))  # HTTP/2 may split it (RFC 9113, 8.2.3)
     fields += _told_of_client(exchange, believed)
-    via = b'%s skitai' % exchange.http_version.removesuffix('.0').encode()
+    version = exchange.http_version
+    via = f'{version if version.startswith("1") else version.removesuffix(".0")} skitai'.encode()
     before = exchange.header(b'via')
     fields.append((b'via', via if before is None else before + b', ' + via))
     return fields

@@ -78,7 +78,10 @@ def resolve(target: str, options: dict[str, Any]) -> Upstream:
 
 
 class ProxyMount:
-    """Passes requests on to `upstream`. A body of more than `max_body` bytes gets 413."""
+    """Passes requests on to `upstream`. A body of more than `max_body` bytes gets 413.
+
+    More requests than there are connections wait for one, `settings.queue` at most: beyond that they get 503.
+    """
 
     on_loop = True
     body_limit: int | None = None
@@ -87,6 +90,11 @@ class ProxyMount:
         self.client = upstream.client
         self.max_body = max_body
         self.believed = settings.proxied
+        #: Requests under way, and as many as there may be: with a connection each, and waiting for one.
+        self.under_way = 0
+        alias = self.client.alias
+        self.most = alias.max_conns * len(alias.members) + settings.queue
+        self.retry_after = settings.retry_after
         #: Between two parts of an answer, and until it begins: before the engine answers in our stead.
         self.timeout = upstream.timeout
         self.until_begun = min(
@@ -94,9 +102,7 @@ class ProxyMount:
         )
         #: For a part of the request's body, likewise.
         self.patience = min(settings.network_timeout, settings.request_timeout * 0.9)
-        self.with_authorization = not any(
-            member.user or member.password for member in self.client.alias.members
-        )
+        self.with_authorization = not any(member.user or member.password for member in alias.members)
 
     def find(self, exchange: Exchange) -> Handler:
         return self if exchange.local_path else TO_DIRECTORY
@@ -127,6 +133,8 @@ class _Passage:
     def __init__(self, mount: ProxyMount, exchange: Exchange) -> None:
         self.mount = mount
         self.exchange = exchange
+        #: The answer's head was passed on: what fails from here on aborts.
+        self._begun = False
 
     async def __call__(
         self,
@@ -137,8 +145,12 @@ class _Passage:
         exchange = self.exchange
         task = asyncio.current_task()
         assert task is not None
-        intake = _Intake(receive, self.mount, task)
+        mount = self.mount
+        intake = _Intake(receive, mount, task)
+        mount.under_way += 1
         try:
+            if mount.under_way > mount.most:
+                raise _Refused(503, 'the server is busy')
             await self._pass(intake, send)
         except _Refused as error:
             self._answer(error.status, str(error))
@@ -147,9 +159,8 @@ class _Passage:
             if not self._begun:
                 self._answer(*_told(error))
         finally:
+            mount.under_way -= 1
             intake.close()
-
-    _begun = False
 
     async def _pass(self, intake: _Intake, send: Callable[[Message], Awaitable[None]]) -> None:
         mount, exchange = self.mount, self.exchange
@@ -191,7 +202,9 @@ class _Passage:
         """The body to send: whole, where it is small, so that it can be sent again."""
         exchange, most = self.exchange, self.mount.max_body
         length = exchange.content_length
-        if b'transfer-encoding' in exchange.fields:
+        if (coding := exchange.header(b'transfer-encoding')) is not None:
+            if coding.strip().lower() != b'chunked':  # which the engine has decoded (RFC 9112, 6.1)
+                raise _Refused(501, 'the only transfer coding is chunked')
             return Stream(intake)
         if length is not None:
             if length > most:
@@ -212,6 +225,7 @@ class _Passage:
         if head.bodiless:
             exchange.respond(head.status, head.headers, b'')
         elif response.is_here or (head.length is not None and head.length <= SMALL):
+            response.timeout = self.mount.until_begun
             body = await response.read()
             head.settle(len(body))
             exchange.respond(head.status, head.headers, body)
@@ -232,6 +246,8 @@ class _Passage:
     def _answer(self, status: int, detail: str) -> None:
         if not self._begun:  # else the engine aborts: we return in the middle
             headers, body = error_answer(self.exchange, status, detail)
+            if status == 503:
+                headers.append((b'retry-after', b'%d' % self.mount.retry_after))
             self.exchange.respond(status, headers, body)
 
 

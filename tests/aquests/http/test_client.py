@@ -164,6 +164,19 @@ def test_what_a_body_raises_behind_the_answers_beginning(
     run(work)
 
 
+def test_a_head_does_not_wait_for_its_body(
+    scripted: Callable[..., Scripted], register: Callable[..., Aliases]
+) -> None:
+    server = scripted(answering(OK))
+
+    async def parts() -> AsyncIterator[bytes]:
+        while not server.heads:
+            await asyncio.sleep(0.005)
+        yield b'x'
+
+    assert run(ask, http.client('@up', register(server.address)), 'POST', '/', (), parts())[0] == 200
+
+
 def test_credentials_become_basic_authentication(server: Server, register: Callable[..., Aliases]) -> None:
     client = http.client('@up', register(f'me:p%C3%A4ss@{server.address}'))
     seen = dict(run(ask, client)[1]['headers'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import gzip
 import hashlib
 import json
@@ -327,8 +328,14 @@ def test_a_body_above_the_limit_gets_413(proxy: Any, upstreams: Upstreams) -> No
     assert ask(proxy, '/x/').status_code == 200
 
 
-def test_an_upload_waits_for_a_slow_upstream(proxy: Any, upstreams: Upstreams) -> None:
+@pytest.mark.parametrize('engine', ENGINES)
+def test_an_upload_waits_for_a_slow_upstream(
+    serve: Callable[..., Any], upstreams: Upstreams, engine: str
+) -> None:
     """Backpressure: what the upstream does not take stays with the client."""
+    known = [['@odd', 'http', upstreams.odd.address, {}]]
+    proxy = start(serve, engine, known, [['/odd', '@odd', {}]], {})
+    before = proxy.memory()
     gate = threading.Event()
 
     def script(connection: socket.socket, server: Scripted) -> None:
@@ -352,6 +359,7 @@ def test_an_upload_waits_for_a_slow_upstream(proxy: Any, upstreams: Upstreams) -
             except TimeoutError:
                 break
         assert sent < len(data)
+        assert proxy.memory() - before < 20 << 20
         gate.set()
         connection.settimeout(DEADLINE)
         connection.sendall(data[sent:])
@@ -369,6 +377,14 @@ def test_a_malformed_body(proxy: Any) -> None:
     status, _, _ = raw(proxy, '/x/', 'Transfer-Encoding: chunked\r\n', 'POST', b'zz\r\n')
     assert status == 400
     assert ask(proxy, '/x/').status_code == 200
+
+
+def test_other_transfer_codings_are_not_passed_on(proxy: Any, upstreams: Upstreams) -> None:
+    """RFC 9112, 6.1."""
+    before = len(upstreams.server.seen)
+    status, _, _ = raw(proxy, '/x/', 'Transfer-Encoding: gzip, chunked\r\n', 'POST', b'0\r\n\r\n')
+    assert status in (400, 501)
+    assert len(upstreams.server.seen) == before
 
 
 def test_an_upstream_that_answers_before_it_has_read_all(proxy: Any, upstreams: Upstreams) -> None:
@@ -678,20 +694,47 @@ def test_websockets_are_refused(proxy: Any) -> None:
     assert status >= 400  # by the engine, where it recognises them
 
 
+@contextlib.contextmanager
+def hanging(proxy: Any, count: int) -> Iterator[None]:
+    """So many clients whose requests hang at the upstream."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            connection = stack.enter_context(proxy.connect())
+            connection.sendall(b'GET /x/hang HTTP/1.1\r\nHost: h\r\n\r\n')
+        yield
+
+
 def test_no_service_thread_is_held(serve: Callable[..., Any], upstreams: Upstreams) -> None:
     """Many requests hang at the upstream, and the server answers."""
     known = [['@server', 'http', upstreams.server.address, {'max_conns': 64}]]
     settings = {'request_timeout': 20, 'threads': 1, 'queue': 0}
     proxy = start(serve, 'granian', known, [['/x', '@server', {}]], settings)
-    waiting = [proxy.connect() for _ in range(30)]
-    for connection in waiting:
-        connection.sendall(b'GET /x/hang HTTP/1.1\r\nHost: h\r\n\r\n')
-    proxy.wait_until(lambda: upstreams.server.hanging == 30, 'all hang')
-    assert ask(proxy, '/x/').status_code == 200
-    assert ask(proxy, '/').text == 'root'
-    for connection in waiting:
-        connection.close()
+    with hanging(proxy, 30):
+        proxy.wait_until(lambda: upstreams.server.hanging == 30, 'all hang')
+        assert ask(proxy, '/x/').status_code == 200
+        assert ask(proxy, '/').text == 'root'
     proxy.wait_until(lambda: not upstreams.server.hanging, 'nobody hangs')
+
+
+@pytest.mark.parametrize('engine', ['granian', 'asgi'])
+def test_more_than_may_wait_get_503(serve: Callable[..., Any], upstreams: Upstreams, engine: str) -> None:
+    known = [['@server', 'http', upstreams.server.address, {'max_conns': 2}]]
+    settings = {'request_timeout': 20, 'queue': 3, 'retry_after': 7}
+    proxy = start(serve, engine, known, [['/x', '@server', {}]], settings)
+
+    def refused() -> list[requests.Response]:  # a Response itself would be false
+        try:
+            answer = requests.get(proxy.url + '/x/', timeout=0.5)
+        except requests.Timeout:  # there was room for it: not all of the others are there yet
+            return []
+        return [answer] if answer.status_code == 503 else []
+
+    with hanging(proxy, 12):
+        (answer,) = proxy.wait_until(refused, '503')
+    assert is_error(answer, 503)
+    assert answer.headers['retry-after'] == '7'
+    proxy.wait_until(lambda: not upstreams.server.hanging, 'nobody hangs')
+    proxy.wait_until(lambda: ask(proxy, '/x/').status_code == 200, 'there is room again')
 
 
 # -- members ---------------------------------------------------------------------------------------
