@@ -41,8 +41,8 @@ EXIT_APP_FAILED = 2
 _TASK_THREADS = 64
 #: Seconds that Tasks which still run at the end get.
 _TASKS_END = 2.0
-#: New objects (less those gone) after which the collector looks at them; Python's own is 700. Requests that wait
-#: have some dozens each: it should not look at those of hundreds of them again and again.
+#: New objects (less those gone) after which the collector looks at them; Python's own is 700. Requests that
+#: wait have some dozens each: it should not look at those of hundreds of them again and again.
 _COLLECT_AFTER = 50_000
 #: Seconds after which it looks at them anyway: few objects may hold much.
 _COLLECT_EVERY = 1.0
