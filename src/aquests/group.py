@@ -12,6 +12,7 @@ from .errors import NoSuchElement, TaskCancelled, TaskTimeout
 from .places import Pool
 from .records import Record
 from .result import Result, Results
+from .seconds import seconds
 from .task import TIMEOUT, Mask, Task
 
 #: How a Task's result is asked for, as the first suffix of its name (SPEC TH-06).
@@ -116,6 +117,8 @@ class Tasks(Task):
         **named: Any,
     ) -> None:
         super().__init__(meta, None, None)
+        if timeout is not TIMEOUT:
+            timeout = seconds(timeout)
         if timeout is not None:
             self._deadline = time.monotonic() + timeout
         self._over: type[TaskTimeout] | type[TaskCancelled] | None = None

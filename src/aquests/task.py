@@ -24,6 +24,7 @@ from . import clock as clocks
 from .errors import TaskCancelled, TaskTimeout, WouldBlock
 from .places import Pool, blocking
 from .result import CODE_TIMEOUT, STA_REQFAIL, STA_TIMEOUT, Result, failure
+from .seconds import seconds
 
 if TYPE_CHECKING:
     from .scope import Scope
@@ -280,6 +281,8 @@ class Task:
         if result is not None:
             return result
         refuse_on_loop(self._describe)
+        if timeout is not None and timeout != timeout:
+            seconds(timeout)  # raises: it is no number. A negative one, as it may be computed, is no wait
         gate = threading.Lock()
         gate.acquire()
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from .response import Response
     from .was import Was
 
+#: So many contents that follow each other are made in one go.
+_AT_A_TIME = 50
+
 Done = Callable[['Was', Any], None]
 Failed = Callable[['Was', BaseException], None]
 
@@ -123,13 +126,21 @@ async def _wait(was: Was, deferred: Deferred, task: Task, done: Done, failed: Fa
 
 
 def _make(was: Was, deferred: Deferred, done: Done, failed: Failed) -> None:
+    if was.exchange.answered:  # given up meanwhile
+        was.response.end()
+        return
     try:
         content: Any = deferred
+        rounds = 0
         while is_deferred(content):  # in a loop: however many follow whose Tasks are finished
             content = _Continuation(content) if isinstance(content, Then) else content
             if content is not deferred and not _is_ready(content):
                 resolve(was, content, done, failed)
                 return
+            if rounds >= _AT_A_TIME:  # others wait for the thread; and somebody may have given it up
+                contents.on_thread(was, partial(_make, was, content, done, failed))
+                return
+            rounds += 1
             if limits.left(was) is None:
                 content = content.make(was)
             else:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import aquests
 from aquests import dbi, pools
 from aquests.aliases import DB_SQLITE3, Aliases
+from aquests.errors import TaskTimeout
 from aquests.seconds import NEVER, seconds
 from atila import Atila
 from skitai.testing import Client
@@ -117,3 +118,19 @@ def with_route(timeout: Any) -> Atila:
     app = Atila(__name__)
     app.route('/x', timeout=timeout)(lambda was: '')
     return app
+
+
+def test_groups_and_waits() -> None:
+    for value in LIMITLESS:
+        assert aquests.Tasks(aquests.Mask(1), timeout=value)._deadline is None
+    for wrong in (*WRONG, *NO_NUMBERS):
+        with pytest.raises((TypeError, ValueError), match=r'timeout = .*: it takes seconds'):
+            aquests.Tasks(aquests.Mask(1), timeout=wrong)
+    task = aquests.Task(timeout=10)
+    try:
+        with pytest.raises(ValueError, match='timeout = nan'):
+            task.fetch(timeout=math.nan)
+        with pytest.raises(TaskTimeout):
+            task.fetch(timeout=-1)  # it was computed: no wait
+    finally:
+        task.cancel()

@@ -319,3 +319,29 @@ def test_a_route_that_is_in_time_leaves_nothing(
         time.sleep(0.4)  # longer than the limit
     assert caplog.records == []
     assert timed.ends == ['teardown'] * 20
+
+
+def test_contents_that_follow_each_other_for_ever(client_for: ClientFor) -> None:
+    """Others get their turn on the only thread, and time ends it."""
+    app = Atila('app')
+    ends: list[str] = []
+    app.teardown_request(lambda was: ends.append(was.request.path))
+
+    def again(was: Any, task: Any) -> Any:
+        return was.Mask(task.fetch() + 1).then(again)
+
+    @app.route('/endless', timeout=1)
+    def endless(was: Any) -> Any:
+        return was.Mask(1).then(again)
+
+    @app.route('/other')
+    def other(was: Any) -> str:
+        return 'other'
+
+    client = client_for(app, threads=1)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.get, '/endless', timeout=20)
+        while not asked.done():
+            assert client.get('/other', timeout=5).text == 'other'
+        assert asked.result().status_code == 503
+    wait_for(lambda: '/endless' in ends, 'its end')
