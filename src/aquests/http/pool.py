@@ -156,7 +156,7 @@ def _translated(
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return NetworkError(f'{name} cannot be reached: {words(error.certificate_error)}', False)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return NetworkError(f'{name} cannot be reached: {error}', False)
+        return NetworkError(f'{name} cannot be reached: {words(error.os_error)}', False)
     if isinstance(error, aiohttp.ClientResponseError):
         return MalformedAnswer(f'{name}: the answer is not HTTP: {error.message.splitlines()[0]}')
     kind = KeptConnectionClosed if trip.reused else NetworkError

@@ -14,10 +14,21 @@ from urllib.parse import unquote_to_bytes
 
 from ..exchange import Exchange, RawHeaders
 from ..headers import HOP_BY_HOP
+from ..logs import transaction_of
 
 #: Said anew, by us or by the HTTP client; `proxy` would become HTTP_PROXY in a CGI's environment (httpoxy).
 _ANEW = frozenset(
-    {b'host', b'content-length', b'expect', b'cookie', b'via', b'proxy', b'proxy-authorization'}
+    {
+        b'host',
+        b'content-length',
+        b'expect',
+        b'cookie',
+        b'via',
+        b'x-gtxn-id',
+        b'x-ltxn-id',
+        b'proxy',
+        b'proxy-authorization',
+    }
 )
 #: What is said of a client by proxies between it and us, besides X-Forwarded-*.
 _HEARSAY = frozenset({b'forwarded', b'x-real-ip'})
@@ -100,6 +111,8 @@ def request_fields(exchange: Exchange, believed: bool, with_authorization: bool)
     via = f'{version if version.startswith("1") else version.removesuffix(".0")} skitai'.encode()
     before = exchange.header(b'via')
     fields.append((b'via', via if before is None else before + b', ' + via))
+    gtxid, ltxid = transaction_of(exchange)  # SPEC HC-07
+    fields += [(b'x-gtxn-id', gtxid.encode('ascii')), (b'x-ltxn-id', ltxid.encode('ascii'))]
     return fields
 
 

@@ -209,7 +209,8 @@ def test_fields_of_the_connection_are_not(proxy: Any) -> None:
         b'Proxy-Authorization: Basic eA==\r\nProxy: evil\r\nX-Kept: yes\r\n\r\n'
     )
     told = dict(json.loads(proxy.send(request).partition(b'\r\n\r\n')[2])['headers'])
-    assert set(told) == {'host', 'x-kept', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'via'}
+    ours = {'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'via', 'x-gtxn-id', 'x-ltxn-id'}
+    assert set(told) == {'host', 'x-kept', *ours}
 
 
 def test_the_upstream_learns_of_the_client_and_is_told_no_lies(proxy: Any, upstreams: Upstreams) -> None:
@@ -245,6 +246,13 @@ def test_a_proxy_before_us_is_believed_where_we_were_told_so(
     assert fields['x-real-ip'] == ['9.9.9.9']
     assert 'x_forwarded_for' not in fields
     assert seen(proxy, '/x/')['fields']['x-forwarded-host'] == ['front.example']
+
+
+def test_a_transaction_goes_on(proxy: Any) -> None:
+    """SPEC HC-07: the global id is the one that came, the local one ours."""
+    fields = seen(proxy, '/x/', 'X-Gtxn-Id: abc-1000\r\nX-Ltxn-Id: 77\r\n')['fields']
+    assert fields['x-gtxn-id'] == ['abc-1000']
+    assert int(fields['x-ltxn-id'][0]) >= 1000
 
 
 def test_a_members_credentials_replace_the_clients(proxy: Any) -> None:
