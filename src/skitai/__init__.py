@@ -302,7 +302,7 @@ def config_executors(
 ) -> None:
     """How Threads and Processes run in each worker process (SPEC TH-01). ValueError for what cannot be.
 
-    `workers`: so many Threads, and so many Processes, at a time; None for 64 (`threads`, if that is more)
+    `workers`: so many Threads, and so many Processes, at a time; None for 128 (`threads`, if that is more)
     and the number of CPUs. `zombie_timeout`: seconds that one has if nothing is said; None for no limit.
     `process_start_method`: 'spawn', which is what None means too: a worker has threads, and a fork of it
     would have their locks.

@@ -38,7 +38,7 @@ from .mounting import Mounts
 
 EXIT_APP_FAILED = 2
 #: Threads for Tasks, made when they are needed: most wait for something outside.
-_TASK_THREADS = 64
+_TASK_THREADS = 128
 #: Seconds that Tasks which still run at the end get.
 _TASKS_END = 2.0
 #: New objects (less those gone) after which the collector looks at them; Python's own is 700. Requests that

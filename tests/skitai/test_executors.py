@@ -50,7 +50,7 @@ def test_what_holds_if_nothing_is_said(launch: Launcher) -> None:
     """Threads enough to wait with; `workers = None` changes the time only."""
     site = launch({'serve.py': SERVE.replace('CONFIGURE', 'skitai.config_executors (zombie_timeout = None)')})
     sizes = site.get('/').json()
-    assert sizes['threads'] == 64
+    assert sizes['threads'] == 128
     assert sizes['processes'] >= 1
     assert sizes['timeout'] is None
 

@@ -15,12 +15,12 @@ from typing import Any
 
 from .. import loop as loops
 from ..aliases import Alias, Member
+from ..apart import apart
 from ..errors import NetworkError
 from ..records import Record
 from ..sql import Builder, Entry
 from ..task import Task
 from ..threads import Thread
-from .apart import apart
 from .asynconnect import AsynConnect, AsynRequest
 from .base import Interface as Base
 from .base import Request

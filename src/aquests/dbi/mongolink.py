@@ -19,9 +19,9 @@ from .. import loop as loops
 from ..aliases import Alias, Member
 from ..errors import NetworkError, TaskTimeout
 from ..records import Record
+from ..tls import context_of, words
 from .base import Request
 from .mongoguard import Guard
-from .tls import context_of, words
 
 #: Seconds to find out that a server is not there.
 CONNECT_TIMEOUT = 3.0

@@ -10,11 +10,11 @@ import redis
 
 from .. import loop as loops
 from ..aliases import Alias, Member
+from ..apart import apart
 from ..errors import NetworkError
-from .apart import apart
+from ..tls import context_of
 from .connections import Connections
 from .redislink import Link, open_link
-from .tls import context_of
 
 #: A connection that was silent so long while somebody waited in vain is not used for what comes next.
 SILENCE = 5.0

@@ -22,7 +22,7 @@ from redis.connection import DefaultParser
 
 from ..aliases import Alias, Member
 from ..errors import NetworkError
-from .tls import words
+from ..tls import words
 
 #: Seconds to connect and to be let in.
 CONNECT_TIMEOUT = 3.0

@@ -16,9 +16,9 @@ from yarl import URL
 
 from .. import loop as loops
 from ..aliases import Alias, Member
-from ..dbi.apart import apart
-from ..dbi.tls import words
+from ..apart import apart
 from ..errors import MalformedAnswer, NetworkError, PoolExhausted, TaskTimeout
+from ..tls import words
 from .address import Base, base_of
 from .request import Request, Stream
 from .response import Response

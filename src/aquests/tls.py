@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 
-from ..aliases import Alias
+from .aliases import Alias
 
 
 def context_of(alias: Alias) -> ssl.SSLContext | None:
