@@ -3,8 +3,10 @@
 A query is put into its member's queue; each connection in use takes one after the other (`_Taker`). So it has
 no coroutine of its own, nor to wait for its turn at the pool, and many at once cost less than by themselves.
 
-Where more queries wait than there are connections, one that ends takes its share of them: as many of the same
-statement as come next are sent in one go (`perform_together`), if it only looks, and has worked before.
+Where several queries wait, a connection takes more than one: as many of the same statement as come next are
+sent in one go (`perform_together`), if it only looks, and has worked before. How many: its share where more
+wait than there are connections; more of a statement that is quick, for one message and one wake-up cost both
+sides less than many, and nobody waits longer for it than a moment (`QUICK`).
 
 Everything here is touched by the loop's thread only, except `Query._begin` and what Tasks are for everybody.
 """
@@ -16,6 +18,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
+from time import monotonic
 from typing import Any
 
 from ..cluster import Seat
@@ -26,6 +29,10 @@ from .connections import Connections
 #: Queries that a connection takes at once, at most; statements that are remembered to have worked.
 TOGETHER = 32
 PROVEN = 1000
+#: Seconds that queries which are sent together may take for no other reason than that they are quick.
+QUICK = 0.001
+#: How slowly it is believed that a statement has become slower: the loop may have been busy.
+SLOWER = 1.05
 SYNTAX_ERROR = '42601'
 
 
@@ -120,9 +127,11 @@ class Queue:
         self.connections = connections
         self.perform, self.perform_together = perform, perform_together
         self.take_back, self.recover = take_back, recover
-        #: Kinds of requests that have worked alone, and whether they can be sent together.
-        self._proven: dict[Any, bool] = {}
+        #: Kinds of requests that have worked alone: seconds that each takes, None if not to be sent together.
+        self._proven: dict[Any, float | None] = {}
         self._waiting: deque[Query] = deque()
+        #: How many of those that wait are for takers that are about to begin.
+        self._expected = 0
         self._closed = False
         self.takers: set[_Taker] = set()
         connections.on_free = self._serve
@@ -170,10 +179,10 @@ class Queue:
     def share(self, query: Query) -> list[Query]:
         """`query`, which was taken, and those after it that a connection may do with it."""
         waiting, size = self._waiting, self.connections.size
-        share = min((len(waiting) + size) // size, TOGETHER)
         taken = [query]
         like = query.request.like
-        if share > 1 and like is not None and not query.alone and self._proven.get(like):
+        if waiting and like is not None and not query.alone and (each := self._proven.get(like)) is not None:
+            share = min(max((len(waiting) + size) // size, int(QUICK / each)), TOGETHER)
             while len(taken) < share and waiting:
                 other = waiting[0]
                 if other._result is not None:
@@ -184,17 +193,18 @@ class Queue:
                     break
         return taken
 
-    def proven(self, like: Any) -> None:
-        """A request like this has worked by itself."""
-        if like not in self._proven:
-            if len(self._proven) >= PROVEN:
-                self._proven.clear()
-            self._proven[like] = True
+    def proven(self, like: Any, seconds: float) -> None:
+        """A request like this has worked by itself, or several together, in so many seconds each."""
+        each = self._proven.get(like, math.inf)
+        if each is math.inf and len(self._proven) >= PROVEN:
+            self._proven.clear()
+        if each is not None:
+            self._proven[like] = max(min(seconds, each * SLOWER), 1e-6)
 
     def put_back(self, queries: list[Query], error: BaseException) -> None:
         """Some failed together: each is done by itself now, and only those fail that do then."""
         if getattr(error, 'sqlstate', None) == SYNTAX_ERROR:  # it cannot be a part of another statement
-            self._proven[queries[0].request.like] = False
+            self._proven[queries[0].request.like] = None
         for query in reversed(queries):
             query.alone = True
             query.request.waiting = True
@@ -213,12 +223,21 @@ class Queue:
             else:
                 query.failed(error)
 
+    def began(self, expected: int) -> None:
+        """A taker has taken what it does first."""
+        self._expected -= expected
+        self._serve()
+
     def _serve(self) -> None:
-        """One more takes queries, if there is a connection to be had."""
-        if self._waiting:
+        """More take queries, if there are connections to be had."""
+        while len(self._waiting) > self._expected:
             connection = self.connections.take()
-            if connection is not None or self.connections.reserve():
-                self.takers.add(_Taker(self, connection))
+            if connection is None and not self.connections.reserve():
+                return
+            each = self._proven.get(self._waiting[-1].request.like)
+            expected = 1 if each is None or connection is None else max(1, min(int(QUICK / each), TOGETHER))
+            self._expected += expected
+            self.takers.add(_Taker(self, connection, expected))
 
 
 class _Taker:
@@ -227,11 +246,12 @@ class _Taker:
     `connection`: None for the place of one, which it makes for the first query.
     """
 
-    __slots__ = ('_clean', '_connection', '_queries', '_queue', '_task')
+    __slots__ = ('_clean', '_connection', '_expected', '_queries', '_queue', '_task')
 
-    def __init__(self, queue: Queue, connection: Any) -> None:
+    def __init__(self, queue: Queue, connection: Any, expected: int) -> None:
         self._queue = queue
         self._connection = connection
+        self._expected = expected  # so many of those that wait, at first
         self._clean = True
         self._queries: list[Query] = []  # those under way
         # In a context of its own: it must not keep the request that happens to be the first.
@@ -254,8 +274,10 @@ class _Taker:
                 query.taken(self)
                 self._queries = [query]
                 if self._connection is None:
+                    self._begin()
                     self._connection = await queue.connections.connect()
                 self._queries = queries = queue.share(query)
+                self._begin()
                 if len(queries) == 1:
                     await self._do(query)
                 else:
@@ -277,20 +299,29 @@ class _Taker:
                 queue.connections.release(self._connection)
         finally:
             queue.takers.discard(self)
+            self._begin()
+
+    def _begin(self) -> None:
+        expected, self._expected = self._expected, 0
+        if expected:
+            self._queue.began(expected)
 
     async def _do(self, query: Query) -> None:
         request = query.request
         self._clean = request.clean
+        before = monotonic()
         rows = await self._queue.perform(self._connection, request)
         if request.like is not None:
-            self._queue.proven(request.like)
+            self._queue.proven(request.like, monotonic() - before)
         self._queries = []
         query.answered(rows)
 
     async def _do_together(self, queries: list[Query]) -> None:
         for query in queries:
             query.taken(self)
+        before = monotonic()
         found = await self._queue.perform_together(self._connection, [query.request for query in queries])
+        self._queue.proven(queries[0].request.like, (monotonic() - before) / len(queries))
         self._queries = []
         for query, rows in zip(queries, found, strict=True):
             query.answered(rows)

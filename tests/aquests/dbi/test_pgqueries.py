@@ -15,7 +15,7 @@ from projects import wait_for
 import aquests
 from aquests import Async, dbi, errors
 from aquests.aliases import DB_PGSQL, Aliases
-from aquests.dbi import Options, postgresql
+from aquests.dbi import Options, pgqueries, postgresql
 
 if TYPE_CHECKING:
     from databases import Postgres
@@ -311,3 +311,30 @@ def test_queries_and_transactions_take_turns(db: Db) -> None:
         for thread in threads:
             thread.join(20)
     assert 1 / 20 < counts[0] / counts[1] < 20
+
+
+async def at_once(db: Db, sql: str, numbers: range) -> list[Any]:
+    """Begun one after the other, with no step of the loop in between."""
+    tasks = [db(8).execute(sql, [number]) for number in numbers]
+    return [await task for task in tasks]
+
+
+def test_quick_ones_that_come_at_once_share_a_connection(
+    db: Db, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pgqueries, 'QUICK', 60)  # whatever this machine is doing: one is quick
+    db(8).execute(SQL, [0]).commit()
+    rows = Async(at_once, db, SQL, range(20)).fetch()
+    assert rows == [[{'a': number}] for number in range(20)]
+    assert batches == [20]
+    batches.clear()
+    assert Async(at_once, db, SQL, range(100)).fetch() == [[{'a': number}] for number in range(100)]
+    assert max(batches) == pgqueries.TOGETHER
+
+
+def test_slow_ones_that_come_at_once_have_connections_of_their_own(db: Db, batches: list[int]) -> None:
+    sql = 'SELECT $1::int AS a, pg_sleep (0.05)'
+    db(8).execute(sql, [0]).commit()
+    rows = Async(at_once, db, sql, range(7)).fetch()
+    assert [row['a'] for [row] in rows] == list(range(7))
+    assert batches == []
