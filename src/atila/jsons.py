@@ -168,8 +168,10 @@ def _convert(value: Any, date: Callable[[datetime.datetime], Any]) -> Any:
         return str(value)
     if isinstance(value, enum.Enum):
         return _convert(value.value, date)
-    if isinstance(value, str | int | float):
-        return kind.__mro__[-2](value)
+    if isinstance(value, str):  # of a class derived from it, whatever that prints it as
+        return str.__str__(value)
+    if isinstance(value, int | float):
+        return int.__int__(value) if isinstance(value, int) else float.__float__(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _convert(getattr(value, field.name), date) for field in dataclasses.fields(value)}
     if isinstance(value, msgspec.Struct):

@@ -73,6 +73,21 @@ class Text(str):
     pass
 
 
+class Shouted:
+    def __str__(self) -> str:
+        return 'SHOUTED'
+
+
+class Loud(str, Shouted):
+    __str__ = Shouted.__str__  # type: ignore[assignment]
+
+
+class Amount(int, Shouted): ...
+
+
+class Share(float, Shouted): ...
+
+
 @pytest.mark.parametrize(
     ('value', 'written'),
     [
@@ -89,6 +104,9 @@ class Text(str):
         (Number.ONE, 1),
         (Point(1, datetime.date(2026, 5, 1)), {'x': 1, 'when': '2026-05-01'}),
         (Text('a'), 'a'),
+        (Loud('a'), 'a'),
+        (Amount(3), 3),
+        (Share(0.5), 0.5),
         ((1, 2), [1, 2]),
         ({3}, [3]),
         (b'bytes', 'bytes'),
