@@ -23,8 +23,9 @@ from ..aliases import (
     aliases,
 )
 from ..cluster import Backend, Clusters
+from ..keeping import Options
 from ..task import Task
-from .base import Interface, Options
+from .base import Interface
 
 
 class Kind(Protocol):

@@ -9,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from contextvars import copy_context
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Self
 
 from .. import cache as caches
@@ -18,38 +17,11 @@ from ..aliases import Alias
 from ..cluster import Cluster, Seat
 from ..errors import NetworkError, PoolExhausted, TaskError, TaskTimeout
 from ..group import Tasks
-from ..looptask import LoopTask
-from ..result import CODE_NETERR, STA_NETERR, STA_NORMAL, Result, failure
-from ..seconds import NEVER, seconds
-from ..task import TIMEOUT, Callback, Filter, Mask, Task
+from ..keeping import KeptResult, KeptTask, Options, found, in_context
+from ..result import CODE_NETERR, STA_NETERR, Result, failure
+from ..task import Task
 
 log = logging.getLogger('aquests')
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Options:
-    """What `was.db (alias, ...)` was told (SPEC DB-01, TK-13); it holds for all Tasks made there.
-
-    `meta`, `filter`, `timeout`: the Task's. `use_cache`: see `cache.UseCache`. `cache`: seconds that results
-    are kept. `callback`: `f (task)`, called when the Task is done, on whatever thread; it must not block.
-    `everywhere`: each member carries it out (SPEC LB-04). `when_done`: called when the work has ended,
-    however it did, before anybody learns of it; on whatever thread, it must not block.
-    """
-
-    meta: Mapping[str, Any] | None = None
-    filter: Filter | None = None
-    timeout: float | None = TIMEOUT
-    use_cache: caches.UseCache = None
-    cache: float | None = None
-    callback: Callback | None = None
-    everywhere: bool = False
-    when_done: Callable[[], object] | None = None
-
-    def __post_init__(self) -> None:
-        """ValueError, TypeError for a `timeout` that is none; infinity is no limit."""
-        timeout = self.timeout
-        if timeout is not None and not (type(timeout) in (int, float) and 0 <= timeout < NEVER):
-            object.__setattr__(self, 'timeout', seconds(timeout))
 
 
 class Request:
@@ -65,23 +37,10 @@ class Request:
         self.waiting = False
 
 
-class Answer(Result):
-    """What a database answered: it can be kept for a while (SPEC TK-18)."""
+class Answer(KeptResult):
+    """What a database answered."""
 
-    __slots__ = ('_key', '_since')
-
-    def __init__(
-        self,
-        data: Any,
-        error: BaseException | None = None,
-        status_code: int = 200,
-        reason: str = 'OK',
-        key: Hashable = None,
-        since: float = 0.0,
-    ) -> None:
-        """`key`: under which it can be kept, None if not at all; `since`: when it was asked for."""
-        super().__init__(data, error, STA_NORMAL, status_code, reason)
-        self._key, self._since = key, since
+    __slots__ = ()
 
     def one(self, *args: Any, **kargs: Any) -> Any:
         """As fetch, but the only element; what violates a unique key is a 409 here (SPEC TK-05)."""
@@ -89,18 +48,8 @@ class Answer(Result):
             self.error.http_status = 409  # type: ignore[attr-defined]
         return super().one()
 
-    def cache(self, secs: float = caches.SECONDS, cache_if: Sequence[int] = (200,)) -> Result:
-        """Keep it for so many seconds if its status code is among `cache_if` (SPEC CA-07); itself.
 
-        Nothing happens where there is a filter, for what is kept is unfiltered: there
-        `was.db (..., cache = 60)` keeps it.
-        """
-        if secs and self._key is not None and self.error is None and self.status_code in cache_if:
-            caches.cache.put(self._key, self.data, self._since, secs)
-        return self
-
-
-class Query(LoopTask):
+class Query(KeptTask):
     """A request to a database, under way."""
 
     __slots__ = ('_cluster', '_keep', '_key', '_request', '_seat', '_since', '_when_done')
@@ -126,45 +75,13 @@ class Query(LoopTask):
         self._when_done = options.when_done
         super().__init__(options.meta, options.filter, options.timeout)
         if options.callback is not None:
-            self.add_done_callback(_in_context(options.callback))
+            self.add_done_callback(in_context(options.callback))
         self._begin()
 
     def _work(self) -> Awaitable[Any]:
         if self._seat is None:
             return self._cluster.run(self._request)
         return self._cluster.run_on(self._seat, self._request)
-
-    # -- waiting --------------------------------------------------------------------------------------
-
-    def fetch(
-        self, cache: float | None = None, cache_if: Sequence[int] = (200,), timeout: float | None = None
-    ) -> Any:
-        data = super().fetch(timeout=timeout)
-        if cache:
-            self.cache(cache, cache_if)
-        return data
-
-    def one(
-        self, cache: float | None = None, cache_if: Sequence[int] = (200,), timeout: float | None = None
-    ) -> Any:
-        one = super().one(timeout=timeout)
-        if cache:
-            self.cache(cache, cache_if)
-        return one
-
-    def dispatch(
-        self, cache: float | None = None, cache_if: Sequence[int] = (200,), timeout: float | None = None
-    ) -> Any:
-        result = super().dispatch(timeout=timeout)
-        if cache:
-            self.cache(cache, cache_if)
-        return result
-
-    def cache(self, secs: float = caches.SECONDS, cache_if: Sequence[int] = (200,)) -> Task:
-        """See `Answer.cache`; nothing happens while there is no result."""
-        if self._result is not None:
-            self._result.cache(secs, cache_if)
-        return self
 
     # -- inside ---------------------------------------------------------------------------------------
 
@@ -231,12 +148,6 @@ def is_duplicate(error: BaseException) -> bool:
     )
 
 
-def _in_context(callback: Callback) -> Callback:
-    """`callback` in a copy of the context that is now."""
-    context = copy_context()
-    return lambda task: context.run(callback, task)
-
-
 class Interface:
     """What `was.db (alias)` gives; also as `with was.db (alias) as db`.
 
@@ -284,14 +195,11 @@ class Interface:
         key = (self.alias, what)
         if options.use_cache is not None:
             try:
-                return _kept(caches.cache.get(key, caches.not_before(options.use_cache)), options)
+                return found(caches.cache.get(key, caches.not_before(options.use_cache)), options)
             except KeyError as error:
                 if error.args != (key,):
                     raise
-        keep = options.cache
-        if keep is None and options.use_cache is not None and options.use_cache is not False:
-            keep = caches.SECONDS
-        task = self.query(self._cluster, request, options, key, keep)
+        task = self.query(self._cluster, request, options, key, options.keep)
         if self._own is not None:
             self._own(task)
         return task
@@ -311,17 +219,3 @@ class Interface:
         if self._own is not None:
             self._own(tasks)
         return tasks
-
-
-def _kept(value: Any, options: Options) -> Task:
-    """A finished Task with a kept value."""
-    error = None
-    if options.filter is not None:
-        try:
-            value = options.filter(value)
-        except Exception as raised:
-            value, error = None, raised
-    task = Mask(value, error, meta=options.meta)
-    if options.callback is not None:
-        task.add_done_callback(options.callback)
-    return task

@@ -14,9 +14,10 @@ import asyncpg  # type: ignore[import-untyped]
 
 from ..cluster import Cluster, Seat
 from ..errors import NetworkError, TaskCancelled, TaskTimeout
+from ..keeping import Options
 from ..looptask import LoopTask
 from ..task import Task
-from .base import Options, Request, exhausted, failure_of
+from .base import Request, exhausted, failure_of
 from .pgrefusals import look
 from .postgresql import Backend, Script, is_broken, perform, records, request_of, statement_of
 

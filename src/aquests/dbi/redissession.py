@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..cluster import Cluster, Seat
 from ..errors import NetworkError, TaskCancelled
+from ..keeping import Options
 from ..task import Task
-from .base import Options, Query, Request
+from .base import Query, Request
 from .connections import Connections
 from .lease import Lease
 from .rediscommands import UNWATCH, Batch, Watch

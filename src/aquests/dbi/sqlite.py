@@ -23,13 +23,14 @@ from .. import pools
 from ..aliases import Alias, Member
 from ..cluster import Cluster, Seat
 from ..errors import PoolExhausted, TaskTimeout
+from ..keeping import Options
 from ..places import Pool, Runner
 from ..sql import SQLITE, Builder, Entry
 from ..task import Task
 from ..threads import begin
 from .base import Interface as Base
-from .base import Options, Request
 from .base import Query as BaseQuery
+from .base import Request
 from .sqlitefile import LOCKED, MEMORY, QUEUE, Connection, bare, refused_to_write
 from .sqliterefusals import look
 from .sqlitestatements import Script, Statement, perform, request_of

@@ -18,9 +18,10 @@ from typing import Any
 
 from ..cluster import Cluster
 from ..errors import QueueFull, TaskCancelled, TaskTimeout
+from ..keeping import Options
 from ..records import Record
 from ..task import Mask, Task
-from .base import Options, failure_of
+from .base import failure_of
 from .sqlite import Backend, backend_of
 from .sqlitefile import QUEUE, Connection, bare, is_broken, refused_to_write
 from .sqliterefusals import look
