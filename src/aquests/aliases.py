@@ -41,7 +41,8 @@ PORTS: dict[str, int] = {
     DB_SQLITE3: 0,
 }
 
-_WITH_TLS = {PROTO_HTTP: PROTO_HTTPS, PROTO_WS: PROTO_WSS}
+#: What a type's port is that of, with TLS.
+WITH_TLS = {PROTO_HTTP: PROTO_HTTPS, PROTO_WS: PROTO_WSS}
 _MAX_WEIGHT = 10_000
 _WEIGHT = re.compile(r'^(.*\S)\s+(\d+)$', re.DOTALL)
 
@@ -123,7 +124,7 @@ class Aliases:
             raise ValueError(f'alias {name}: at least one member is needed')
         try:
             # With TLS a member that names no port has that of its protocol with TLS.
-            spoken = _WITH_TLS.get(type, type) if ssl else type
+            spoken = WITH_TLS.get(type, type) if ssl else type
             parsed = tuple(parse_member(text, spoken) for text in texts)
         except ValueError as error:
             raise ValueError(f'alias {name}: {error}') from None

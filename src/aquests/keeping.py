@@ -7,6 +7,7 @@ and the Task of what was kept.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextvars import copy_context
 from typing import Any
@@ -16,6 +17,8 @@ from .looptask import LoopTask
 from .result import STA_NORMAL, Result
 from .seconds import NEVER, seconds
 from .task import TIMEOUT, Callback, Filter, Mask, Task
+
+log = logging.getLogger('aquests')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,6 +121,12 @@ class KeptTask(LoopTask):
         if self._result is not None:
             self._result.cache(secs, cache_if)
         return self
+
+    def _carry_out(self, when_done: Callable[[], object]) -> None:
+        try:
+            when_done()
+        except Exception:
+            log.exception('what was to be done after %s failed', self._describe())
 
 
 def found(value: Any, options: Options) -> Task:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aquests import Task, cache, dbi
 from aquests.aliases import DB_MONGODB, DB_PGSQL, DB_REDIS, DB_SQLITE3
@@ -18,6 +18,8 @@ from skitai import shared
 
 if TYPE_CHECKING:
     from .was import Was
+
+Opts = TypeVar('Opts', bound=dbi.Options)
 
 #: Kept results are as old as what all workers say of these names.
 cache.use_stamps(lambda names: shared.stamped(*names))
@@ -56,13 +58,13 @@ class Database:
         NameError for an alias that nobody registered, ImportError where its driver isn't installed.
         """
         options = dbi.Options(meta, filter, timeout, use_cache, cache, callback)
-        return self._interface(alias, options, _names(rm_cache), transaction, cursor)
+        return self._interface(alias, options, names_of(rm_cache), transaction, cursor)
 
     lb = __call__
 
     def map(self, alias: str, **options: Any) -> Any:
         """The interface of all members of `alias`: what is asked for is a list, a result for each."""
-        names = _names(options.pop('rm_cache', None))
+        names = names_of(options.pop('rm_cache', None))
         return self._interface(alias, dbi.Options(**options, everywhere=True), names)
 
     def _interface(
@@ -76,7 +78,7 @@ class Database:
         was = self._was
         own: Callable[[Task], object] = was._own
         if updated:
-            options, own = _updating(was, options, updated)
+            options, own = updating(was, options, updated)
         found = dbi.database(name, options, own, was.app.aliases)
         if self._kind is not None and found.alias.type != self._kind:
             raise TypeError(f'alias {name} is of type {found.alias.type!r}, not {self._kind!r}')
@@ -127,16 +129,15 @@ class DatabaseMembers:
         return self.db(alias, timeout=timeout, cursor=True)
 
 
-def _names(given: str | Sequence[str] | None) -> Sequence[str]:
+def names_of(given: str | Sequence[str] | None) -> Sequence[str]:
+    """What `rm_cache` says."""
     if given is None:
         return ()
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _updating(
-    was: Was, options: dbi.Options, names: Sequence[str]
-) -> tuple[dbi.Options, Callable[[Task], object]]:
-    """For an interface whose Tasks update `names` (SPEC CA-03): nothing of theirs is kept.
+def updating(was: Was, options: Opts, names: Sequence[str]) -> tuple[Opts, Callable[[Task], object]]:
+    """For an interface or a stub whose Tasks update `names` (SPEC CA-03): nothing of theirs is kept.
 
     The names are stamped now, with the event, and once more when a Task is done: what was read meanwhile may
     be from before the update.

@@ -27,6 +27,7 @@ from .response import HeadersLike, Response
 from .security.headers import new_nonce
 from .security.members import Secrets
 from .security.otp import generate as generate_otp  # noqa: F401  `atila.was.generate_otp` (HE-07)
+from .stubs import StubMembers
 from .tasks import TaskMembers
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger('atila.app')
 
 
-class Was(Secrets, TaskMembers, DatabaseMembers):
+class Was(Secrets, TaskMembers, DatabaseMembers, StubMembers):
     """The first argument of every service and hook.
 
     Belongs to one request and to the thread (or coroutine) that serves it at the moment. Users may set

@@ -34,7 +34,7 @@ def serving(server: socketserver.TCPServer) -> Iterator[int]:
 def sending(port: int, path: str = '/RPC2') -> Any:
     """A `Send`: a Task on a thread, with a connection of its own."""
 
-    def send(method: str, body: bytes, content_type: str, answer: Callable[..., Any]) -> Thread:
+    def send(method: str, body: bytes, content_type: str, answer: Callable[..., Any], call: Any) -> Thread:
         def ask() -> Any:
             connection = http.client.HTTPConnection('127.0.0.1', port, timeout=DEADLINE)
             with contextlib.closing(connection):

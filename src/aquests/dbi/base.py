@@ -7,7 +7,6 @@ alias's cluster; a backend, one for each member, carries it out.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Self
@@ -20,8 +19,6 @@ from ..group import Tasks
 from ..keeping import KeptResult, KeptTask, Options, found, in_context
 from ..result import CODE_NETERR, STA_NETERR, Result, failure
 from ..task import Task
-
-log = logging.getLogger('aquests')
 
 
 class Request:
@@ -87,7 +84,7 @@ class Query(KeptTask):
 
     def _succeed(self, value: Any) -> bool:
         if self._when_done is not None:
-            self._call_when_done(self._when_done)
+            self._carry_out(self._when_done)
         if self._result is not None:
             return False
         if self._keep:
@@ -98,14 +95,8 @@ class Query(KeptTask):
 
     def _fail(self, error: BaseException) -> bool:
         if self._when_done is not None:
-            self._call_when_done(self._when_done)
+            self._carry_out(self._when_done)
         return self._settle(failure_of(error))
-
-    def _call_when_done(self, function: Callable[[], object]) -> None:
-        try:
-            function()
-        except Exception:
-            log.exception('what was to be done after %s failed', self._describe())
 
     def _too_late(self) -> TaskTimeout:
         if not self._request.waiting:

@@ -4,8 +4,10 @@
     async with await client.request ('GET', '/users?limit=10') as response:
         text = await response.read ()
 
-Belongs here: who gets a request, connections, what travels. Doesn't: what bodies mean, redirects, Tasks.
-aiohttp carries it; only `pool`, `sending` and `response` know that.
+That is the core (`clients`, `pool`, `request`, `response`, `sending`, `address`): who gets a request,
+connections, what travels; aiohttp carries it, only `pool`, `sending` and `response` know that. On it stands
+what users call: what bodies mean, redirects, Tasks (`stubs`: the ways in; `stub`, `rpcs`, `call`, `answer`,
+`redirects`; `template`, `payload`, `multipart`, `files`: what is sent).
 """
 
 from __future__ import annotations

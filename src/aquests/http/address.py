@@ -11,6 +11,7 @@ import re
 from urllib.parse import unquote, urlsplit
 
 from ..aliases import PROTO_HTTP, PROTO_HTTPS, Alias, Member
+from ..rpc import is_rpc
 
 PORTS = {'http': 80, 'https': 443}
 
@@ -63,7 +64,7 @@ def split_alias(base: str) -> tuple[str, str]:
 
 def base_of(alias: Alias, member: Member) -> Base:
     """Where a member is. TypeError for an alias that is no HTTP server, ValueError for its path."""
-    if alias.type not in (PROTO_HTTP, PROTO_HTTPS):
+    if alias.type not in (PROTO_HTTP, PROTO_HTTPS) and not is_rpc(alias.type):
         raise TypeError(f'alias {alias.name} is of type {alias.type!r}, which is no HTTP server')
     scheme = 'https' if alias.ssl or alias.type == PROTO_HTTPS else 'http'
     path = checked_path('/' + member.path if member.path else '')

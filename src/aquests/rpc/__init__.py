@@ -6,16 +6,18 @@
 `send` carries a body to the server and makes the Task (`stub.Send`). A protocol's module is loaded at its
 first use. Protocols of one's own are added by `add_http_rpc_proto` and derived from `RPCProtocol`.
 
-Shared: `_protocols`, written before or while a server runs, read by all threads: by single operations.
+Shared: `_protocols` and `_told`, written before or while a server runs, read by all threads: by single
+operations.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
-from ..aliases import PORTS, PROTO_HTTP
+from ..aliases import PORTS, PROTO_HTTP, PROTO_HTTPS, WITH_TLS
 from .protocol import Invocation, RPCProtocol, check
 from .stub import MultiCall, Send, Stub
 
@@ -31,6 +33,7 @@ _MODULES = {'rpc': _XMLRPC, 'xmlrpc': _XMLRPC, 'jsonrpc': _Module('jsonrpc', 'JS
 #: Names that end so and are something else.
 _TAKEN = (*_MODULES, 'grpc')
 _protocols: dict[str, type[RPCProtocol]] = {}
+_told: list[Callable[[str], object]] = []
 
 
 def stub(name: str, send: Send) -> Stub:
@@ -89,6 +92,17 @@ def add_http_rpc_proto(name: str, cls: type) -> None:
     check(cls)
     _protocols[name] = cls
     PORTS[name] = PORTS[PROTO_HTTP]
+    WITH_TLS[name] = PROTO_HTTPS
+    for told in _told:
+        told(name)
+
+
+def when_added(told: Callable[[str], object]) -> None:
+    """Have `told (name)` called for each protocol of one's own, those before this too."""
+    _told.append(told)
+    for name in list(_protocols):
+        if name not in _TAKEN:
+            told(name)
 
 
 __all__ = [
@@ -101,4 +115,5 @@ __all__ = [
     'is_rpc',
     'protocol_of',
     'stub',
+    'when_added',
 ]

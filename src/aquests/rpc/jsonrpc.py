@@ -6,11 +6,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import msgspec
-
 from ..errors import BadAnswer, JSONRPCError, RPCError
+from ..jsons import parsed, written
 from .protocol import Invocation, RPCProtocol
-from .values import basic, shortened
+from .values import shortened
 
 #: Each call of this process has another one, so that no answer is taken for another call's.
 _ids = itertools.count(1)
@@ -32,16 +31,16 @@ class JSONRPC(RPCProtocol):
         self._wanted: list[int] = []
 
     def encode(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
-        return _written(self._request(Invocation(method, args, kwargs)))
+        return written(self._request(Invocation(method, args, kwargs)))
 
     def encode_notification(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
-        return _written(self._request(Invocation(method, args, kwargs, True)))
+        return written(self._request(Invocation(method, args, kwargs, True)))
 
     def encode_batch(self, calls: Sequence[Invocation]) -> bytes:
-        return _written([self._request(call) for call in calls])
+        return written([self._request(call) for call in calls])
 
     def decode(self, body: bytes) -> Any:
-        ident, value = _read(_parsed(body))
+        ident, value = _read(parsed(body))
         if ident != self._wanted[0] and not (ident is None and isinstance(value, RPCError)):
             raise BadAnswer(f'the answer is for another call: its id is {ident!r}, not {self._wanted[0]}')
         if isinstance(value, RPCError):
@@ -49,7 +48,7 @@ class JSONRPC(RPCProtocol):
         return value
 
     def decode_batch(self, body: bytes) -> list[Any]:
-        answers = _parsed(body)
+        answers = parsed(body)
         if not isinstance(answers, list):  # the batch as a whole was refused
             _, value = _read(answers)
             raise value if isinstance(value, RPCError) else BadAnswer('one answer for several calls')
@@ -75,32 +74,6 @@ class JSONRPC(RPCProtocol):
             request['id'] = next(_ids)
             self._wanted.append(request['id'])
         return request
-
-
-def _written(request: Any) -> bytes:
-    try:
-        return _encoder.encode(request)
-    except RecursionError:
-        raise ValueError('a value is nested too deeply, or in itself') from None
-
-
-def _plain(value: Any) -> Any:
-    """For what the encoder does not know."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, str | int | float):
-        return basic(value)
-    raise TypeError(f'{type(value).__name__} cannot be written as JSON')
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_plain)
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadAnswer(f'the answer is no JSON: {error}') from None
 
 
 def _read(answer: Any) -> tuple[Any, Any]:

@@ -30,13 +30,16 @@ Call = Callable[[str, tuple[Any, ...], dict[str, Any]], Any]
 class Send(Protocol):
     """The way to the server."""
 
-    def __call__(self, method: str, body: bytes, content_type: str, answer: Answer, /) -> Task:
+    def __call__(
+        self, method: str, body: bytes, content_type: str, answer: Answer, call: Invocation | None, /
+    ) -> Task:
         """POST `body`, and make the Task of its answer.
 
         `method`: for messages and logs. `content_type`: of the body. `answer (status_code, reason,
         content_type, body)` gives the Task's value of what the server sent, or raises what it fails with
         (RPCError, BadAnswer, BadStatus); of several members' answers each is asked about. It takes as long as
-        the answer is large: a long one is not to be read on the event loop.
+        the answer is large: a long one is not to be read on the event loop. `call`: what the answer may be
+        kept under, for a body may have an id which is another one each time; None for what is not kept.
         """
 
 
@@ -121,7 +124,8 @@ class Stub(_Names):
     def _call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         protocol = self._protocol()
         body = protocol.encode(method, args, kwargs)
-        return self._post(method, body, partial(answer, protocol, protocol.decode))
+        call = Invocation(method, args, kwargs)
+        return self._post(method, body, partial(answer, protocol, protocol.decode), call)
 
     def _tell(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         protocol = self._protocol()
@@ -137,10 +141,10 @@ class Stub(_Names):
             return self._post(names, body, partial(no_answer, protocol, []))
         return self._post(names, body, partial(batch_answer, protocol, wanted))
 
-    def _post(self, method: str, body: bytes, answer: Answer) -> Task:
+    def _post(self, method: str, body: bytes, answer: Answer, call: Invocation | None = None) -> Task:
         if not isinstance(body, bytes):
             raise TypeError(f'{self._protocol.__name__}.encode gave {type(body).__name__}, not bytes')
-        return self._send(method, body, self._protocol.content_type, answer)
+        return self._send(method, body, self._protocol.content_type, answer, call)
 
 
 class MultiCall(_Names):

@@ -27,7 +27,8 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.xmlrpc import DefusedExpatParser
 
 from ..errors import BadAnswer, Fault
-from .values import basic, shortened
+from ..jsons import basic
+from .values import shortened
 
 #: Lists and structs within one another.
 MAX_DEPTH = 100

@@ -38,7 +38,7 @@ class BatchRPC(ReprRPC):
         return [RPCError(1, 'no') if call[0] == 'fail' else call[0] for call in eval(body) if not call[3]]
 
 
-def echo(method: str, body: bytes, content_type: str, answer: Any) -> Task:
+def echo(method: str, body: bytes, content_type: str, answer: Any, call: Any) -> Task:
     assert content_type == 'text/x-repr'
     try:
         return Mask(answer(200, 'OK', content_type, body), meta={'method': method, 'body': body})
