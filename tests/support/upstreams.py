@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 import uvicorn
@@ -34,9 +34,11 @@ class Server:
     /fields?a=1&a=2    these as header fields of the answer
     /hang              no answer until `release`; `hanging` counts those that wait, `cancelled` who went
     everything else    what was asked, as JSON
+
+    `more`: routes that go before these.
     """
 
-    def __init__(self, name: str = '', port: int = 0, **config: Any) -> None:
+    def __init__(self, name: str = '', port: int = 0, more: Sequence[Route] = (), **config: Any) -> None:
         self.name = name
         self.seen: list[tuple[str, str]] = []
         self.hanging = self.cancelled = self.parts_sent = 0
@@ -49,6 +51,7 @@ class Server:
         self.port: int = self._listener.getsockname()[1]
         self.address = f'127.0.0.1:{self.port}'
         routes = [
+            *more,
             Route('/size', self._size, methods=METHODS),
             Route('/endless', self._endless),
             Route('/status/{status:int}', self._status, methods=METHODS),

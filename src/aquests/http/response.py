@@ -8,8 +8,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 
-from ..errors import NetworkError, TaskTimeout
+from ..errors import MalformedAnswer, NetworkError, TaskTimeout
 from .request import Request, Stream
 
 
@@ -149,6 +150,9 @@ class Response:
         if late:
             self.close()
             return TaskTimeout(f'{self.name}: nothing came of the answer within {self.timeout:g} s')
+        if isinstance(error.__cause__, ContentEncodingError):  # the connection is well
+            self.close()
+            return MalformedAnswer(f'{self.name}: the answer cannot be decompressed')
         self._on_broken()
         self.close()
         return NetworkError(f'{self.name}: the answer broke off: {error or type(error).__name__}', True)
