@@ -81,13 +81,19 @@ class QueueFull(TaskError):
 
 
 class BadStatus(TaskError):
-    """The peer's answer is an error. `status_code`, `reason`: what it said (SPEC TK-12)."""
+    """The peer's answer is an error (SPEC TK-12). `status_code`, `reason`: what it said. `where`: what was
+    asked for, if that is known.
+    """
 
     http_status = 502
 
-    def __init__(self, status_code: int, reason: str) -> None:
-        super().__init__(f'{status_code} {reason}')
-        self.status_code, self.reason = status_code, reason
+    def __init__(self, status_code: int, reason: str, where: str = '') -> None:
+        super().__init__(status_code, reason, where)  # all of them, so that it can travel between processes
+        self.status_code, self.reason, self.where = status_code, reason, where
+
+    def __str__(self) -> str:
+        said = f'{self.status_code} {self.reason}'
+        return f'{self.where}: {said}' if self.where else said
 
 
 class RPCError(TaskError):

@@ -79,6 +79,10 @@ def base_of_url(url: str) -> Base:
     if not re.fullmatch(r'[^\x00-\x20\x7f"<>\\^`{|}]+', parts.netloc):
         raise ValueError(f'{_shown(url)!r} has blanks or control characters in its host')
     try:
+        parts.hostname.encode('idna')  # what a resolver is asked for
+    except UnicodeError as error:
+        raise ValueError(f'{_shown(url)!r}: that is no host name: {error}') from None
+    try:
         port = parts.port or PORTS[parts.scheme]
     except ValueError:
         raise ValueError(f'{_shown(url)!r}: a port is a number from 1 to 65535') from None

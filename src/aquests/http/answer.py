@@ -92,7 +92,8 @@ class Reading:
         except BadAnswer as bad:
             error = bad
         if received.status >= 300:
-            error = BadStatus(received.status, received.reason)
+            # Without the query: it may have what is not for logs.
+            error = BadStatus(received.status, received.reason, received.url.partition('?')[0])
             if data is None and received.body:
                 data = decoded_text(received.body, received.content_type)
         return data, error

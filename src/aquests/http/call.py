@@ -159,7 +159,8 @@ class Call(KeptTask):
         return self._settle(failure(error))
 
     def _describe(self) -> str:
-        return f'{self._order.method} {self._caller.name}'
+        path = self._order.target.partition('?')[0]  # a query may have what is not for logs
+        return f'{self._order.method} {self._caller.name}{path}'
 
 
 def _answer(received: Received, data: Any, error: BaseException | None, *kept: Any) -> Answer:

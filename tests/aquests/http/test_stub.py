@@ -6,6 +6,7 @@ import base64
 import contextlib
 import io
 import json
+import pickle
 import subprocess
 import sys
 import threading
@@ -290,6 +291,8 @@ def test_any_account_is_sound_or_refused(user: str, password: str) -> None:
         ('http://', ValueError, "begins with '@alias'"),
         ('http://me:secret@host:99999', ValueError, '//...@host'),
         ('http://host/x?a=1', ValueError, 'has no query'),
+        ('http://a..b/x', ValueError, 'no host name'),
+        ('http://' + 'a' * 64, ValueError, 'no host name'),
         ('http://host/\r\nX: y', ValueError, 'a URI has no'),
         ('@nobody', UnknownAlias, 'is not registered'),
         ('@redis', TypeError, 'is no HTTP server'),
@@ -368,6 +371,8 @@ def test_errors_have_their_body(stub: Stub, caplog: pytest.LogCaptureFixture) ->
     with pytest.raises(BadStatus) as caught:
         task.fetch()
     assert (caught.value.status_code, caught.value.reason) == (404, 'Not Found')
+    assert str(caught.value).endswith('/says: 404 Not Found')
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     for ask in (task.one, task.commit):
         with pytest.raises(BadStatus):
             ask()
