@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -730,12 +731,16 @@ def test_more_than_may_wait_get_503(serve: Callable[..., Any], upstreams: Upstre
     settings = {'request_timeout': 20, 'queue': 3, 'retry_after': 7}
     proxy = start(serve, engine, known, [['/x', '@server', {}]], settings)
 
-    def refused() -> list[requests.Response]:  # a Response itself would be false
+    def asked(number: int) -> list[requests.Response]:
         try:
             answer = requests.get(proxy.url + '/x/', timeout=0.5)
-        except requests.Timeout:  # there was room for it: not all of the others are there yet
+        except requests.Timeout:  # there was room for it
             return []
         return [answer] if answer.status_code == 503 else []
+
+    def refused() -> list[requests.Response]:  # more at once than there can be room for
+        with futures.ThreadPoolExecutor(8) as pool:
+            return [answer for found in pool.map(asked, range(8)) for answer in found][:1]
 
     with hanging(proxy, 12):
         (answer,) = proxy.wait_until(refused, '503')
