@@ -31,6 +31,8 @@ TOGETHER = 32
 PROVEN = 1000
 #: Seconds that queries which are sent together may take for no other reason than that they are quick.
 QUICK = 0.001
+#: Seconds that those sent together get to their end, when one of them is given up.
+PARTING = 0.05
 #: How slowly it is believed that a statement has become slower: the loop may have been busy.
 SLOWER = 1.05
 SYNTAX_ERROR = '42601'
@@ -202,7 +204,7 @@ class Queue:
             self._proven[like] = max(min(seconds, each * SLOWER), 1e-6)
 
     def put_back(self, queries: list[Query], error: BaseException) -> None:
-        """Some failed together: each is done by itself now, and only those fail that do then."""
+        """Some failed together, or were parted: each is done by itself now, and fails if it does then."""
         if getattr(error, 'sqlstate', None) == SYNTAX_ERROR:  # it cannot be a part of another statement
             self._proven[queries[0].request.like] = None
         for query in reversed(queries):
@@ -246,13 +248,14 @@ class _Taker:
     `connection`: None for the place of one, which it makes for the first query.
     """
 
-    __slots__ = ('_clean', '_connection', '_expected', '_queries', '_queue', '_task')
+    __slots__ = ('_clean', '_connection', '_expected', '_parted', '_queries', '_queue', '_task')
 
     def __init__(self, queue: Queue, connection: Any, expected: int) -> None:
         self._queue = queue
         self._connection = connection
         self._expected = expected  # so many of those that wait, at first
         self._clean = True
+        self._parted = False  # those under way were stopped for one of them: the others are begun anew
         self._queries: list[Query] = []  # those under way
         # In a context of its own: it must not keep the request that happens to be the first.
         self._task = asyncio.get_running_loop().create_task(self._take(), context=Context())
@@ -263,8 +266,19 @@ class _Taker:
         return self._connection is None
 
     def stop(self) -> None:
-        """Stop what is done, if nobody wants it any more; the connection is then brought in order."""
+        """Stop what is done, if nobody wants it any more; the connection is then brought in order.
+
+        Where others were sent with it, they may be waiting for it: if that lasts they are parted.
+        """
         if all(query.done() for query in self._queries):
+            self._task.cancel()
+        else:
+            loop = asyncio.get_running_loop()
+            loop.call_later(PARTING, self._part, self._queries, context=Context())
+
+    def _part(self, queries: list[Query]) -> None:
+        if self._queries is queries:
+            self._parted = True
             self._task.cancel()
 
     async def _take(self) -> None:
@@ -329,7 +343,7 @@ class _Taker:
     def _failed(self, error: BaseException) -> None:
         """The queries have failed, or the making of a connection for them; the connection goes."""
         queries, self._queries = self._queries, []
-        together = len(queries) > 1 and isinstance(error, Exception)
+        together = len(queries) > 1 and (self._parted or isinstance(error, Exception))
         if self._connection is None:
             if isinstance(error, NetworkError):
                 self._queue.not_reached(error)

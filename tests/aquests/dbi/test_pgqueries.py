@@ -40,18 +40,31 @@ def db(postgres: Postgres) -> Iterator[Db]:
 
 
 @pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many queries were sent in one go, each time that several were."""
-    sizes: list[int] = []
+    return counted(monkeypatch, [], [])
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The same of those that were done."""
+    done: list[int] = []
+    counted(monkeypatch, [], done)
+    return done
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, sent: list[int], done: list[int]) -> list[int]:
+    """From the next connection on."""
     perform = postgresql.perform_together
 
-    async def counted(connection: Any, requests: Any) -> Any:
+    async def perform_together(connection: Any, requests: Any) -> Any:
+        sent.append(len(requests))
         found = await perform(connection, requests)
-        sizes.append(len(requests))
+        done.append(len(requests))
         return found
 
-    monkeypatch.setattr(postgresql, 'perform_together', counted)
-    return sizes
+    monkeypatch.setattr(postgresql, 'perform_together', perform_together)
+    return sent
 
 
 @contextmanager
@@ -176,7 +189,7 @@ def test_of_those_sent_together_only_what_is_wrong_fails(db: Db, batches: list[i
     assert batches == [6]
 
 
-def test_some_of_those_sent_together_are_given_up(db: Db, batches: list[int]) -> None:
+def test_some_of_those_sent_together_are_given_up(db: Db, sent: list[int]) -> None:
     """The others get theirs; when all are given up the server is told so."""
     db(2).execute('CREATE TABLE IF NOT EXISTS held (id int)').commit()
     sql = 'SELECT $1::int AS a, (SELECT count (*) FROM held) AS n'
@@ -194,7 +207,7 @@ def test_some_of_those_sent_together_are_given_up(db: Db, batches: list[int]) ->
         with pytest.raises(errors.TaskTimeout):
             tasks[1].fetch()
     assert [task.fetch() for task in tasks[2:]] == [[{'a': 2, 'n': 0}], [{'a': 3, 'n': 0}]]
-    assert batches == [4]
+    assert sent == [4]
     with db(2).transaction() as tx:
         tx.execute('LOCK TABLE held')
         with busy(db):
@@ -313,6 +326,32 @@ def test_queries_and_transactions_take_turns(db: Db) -> None:
     assert 1 / 20 < counts[0] / counts[1] < 20
 
 
+@pytest.fixture
+def slow(db: Db) -> Iterator[str]:
+    """A look at `a` that takes 60 s for -1, 50 ms for 1 to 7, and no time for 0 and 8 to 10."""
+    time = 'CASE WHEN a < 0 THEN pg_sleep (60)::text WHEN a BETWEEN 1 AND 7 THEN pg_sleep (0.05)::text END'
+    db().execute('DROP VIEW IF EXISTS slow').commit()
+    db().execute(f'CREATE VIEW slow AS SELECT a, {time} AS time FROM generate_series (-1, 10) AS a').commit()
+    yield 'SELECT a, time FROM slow WHERE a = $1'
+    db().execute('DROP VIEW slow').commit()
+
+
+def test_a_slow_one_that_is_given_up_holds_up_no_other(db: Db, sent: list[int], slow: str) -> None:
+    """It was sent with others: it is cancelled on the server, and they are done by themselves."""
+    db().execute(slow, [0]).commit()
+    with busy(db):
+        first = db(timeout=0.5).execute(slow, [-1])
+        others = [db(timeout=30).execute(slow, [number]) for number in (8, 9, 10)]
+    with pytest.raises(errors.TaskTimeout):
+        first.fetch()
+    assert [task.fetch(timeout=20)[0]['a'] for task in others] == [8, 9, 10]
+    assert sent == [4]
+    active = "FROM pg_stat_activity WHERE query LIKE 'SELECT %FROM slow %' AND state = 'active'"
+    looks = f'SELECT count (*) AS n {active} AND pid <> pg_backend_pid ()'
+    wait_for(lambda: db(2).execute(looks).one().n == 0, 'its end on the server')
+    assert db().execute(slow, [0]).one().a == 0
+
+
 async def at_once(db: Db, sql: str, numbers: range) -> list[Any]:
     """Begun one after the other, with no step of the loop in between."""
     tasks = [db(8).execute(sql, [number]) for number in numbers]
@@ -332,9 +371,10 @@ def test_quick_ones_that_come_at_once_share_a_connection(
     assert max(batches) == pgqueries.TOGETHER
 
 
-def test_slow_ones_that_come_at_once_have_connections_of_their_own(db: Db, batches: list[int]) -> None:
-    sql = 'SELECT $1::int AS a, pg_sleep (0.05)'
-    db(8).execute(sql, [0]).commit()
-    rows = Async(at_once, db, sql, range(7)).fetch()
-    assert [row['a'] for [row] in rows] == list(range(7))
-    assert batches == []
+def test_slow_ones_that_come_at_once_have_connections_of_their_own(
+    db: Db, sent: list[int], slow: str
+) -> None:
+    db(8).execute(slow, [1]).commit()
+    rows = Async(at_once, db, slow, range(1, 8)).fetch()
+    assert [row['a'] for [row] in rows] == list(range(1, 8))
+    assert sent == []
