@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextvars import copy_context
 from typing import Any
 
 from . import cache as caches
+from .cluster import Seat
 from .looptask import LoopTask
 from .result import STA_NORMAL, Result
 from .seconds import NEVER, seconds
@@ -88,9 +90,25 @@ class KeptResult(Result):
 
 
 class KeptTask(LoopTask):
-    """A Task whose Result can be kept."""
+    """A Task whose Result can be kept. It begins once made: a kind of it sets its own attributes before."""
 
-    __slots__ = ()
+    __slots__ = ('_keep', '_key', '_seat', '_since', '_when_done')
+
+    def __init__(
+        self, options: Options, key: Hashable = None, keep: float | None = None, seat: Seat | None = None
+    ) -> None:
+        """`key`: under which the result can be kept; `keep`: seconds that it is, whatever becomes of it.
+        `seat`: the member that does it; None for the next in turn.
+        """
+        self._key = key
+        self._keep = keep
+        self._seat = seat
+        self._since = time.time()
+        self._when_done = options.when_done
+        super().__init__(options.meta, options.filter, options.timeout)
+        if options.callback is not None:
+            self.add_done_callback(in_context(options.callback))
+        self._begin()
 
     def fetch(
         self, cache: float | None = None, cache_if: Sequence[int] = (200,), timeout: float | None = None
@@ -122,11 +140,13 @@ class KeptTask(LoopTask):
             self._result.cache(secs, cache_if)
         return self
 
-    def _carry_out(self, when_done: Callable[[], object]) -> None:
-        try:
-            when_done()
-        except Exception:
-            log.exception('what was to be done after %s failed', self._describe())
+    def _work_ended(self) -> None:
+        """To be called when the work has ended, before anybody learns of it."""
+        if self._when_done is not None:
+            try:
+                self._when_done()
+            except Exception:
+                log.exception('what was to be done after %s failed', self._describe())
 
 
 def found(value: Any, options: Options) -> Task:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import aquests
-from aquests import STA_NORMAL, Record, cache, dbi
+from aquests import STA_NORMAL, Record, cache, dbi, keeping
 from aquests.aliases import DB_SQLITE3, PORTS, Alias, Aliases, Member, aliases
 from aquests.cache import Cache
 from aquests.dbi import Interface, Options
@@ -298,9 +298,7 @@ def test_true_false_and_times(db: Db) -> None:
 
 
 def test_seconds(db: Db, now: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    from aquests.dbi import base
-
-    monkeypatch.setattr(base, 'time', cache.time)
+    monkeypatch.setattr(keeping, 'time', cache.time)
     assert [n(db(use_cache=True, cache=5).ask()) for _ in range(2)] == [1, 1]
     now[0] += 6
     assert n(db(use_cache=True, cache=0).ask()) == 2  # not kept

@@ -7,7 +7,6 @@ alias's cluster; a backend, one for each member, carries it out.
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Self
 
@@ -16,7 +15,7 @@ from ..aliases import Alias
 from ..cluster import Cluster, Seat
 from ..errors import NetworkError, PoolExhausted, TaskError, TaskTimeout
 from ..group import Tasks
-from ..keeping import KeptResult, KeptTask, Options, found, in_context
+from ..keeping import KeptResult, KeptTask, Options, found
 from ..result import CODE_NETERR, STA_NETERR, Result, failure
 from ..task import Task
 
@@ -49,7 +48,7 @@ class Answer(KeptResult):
 class Query(KeptTask):
     """A request to a database, under way."""
 
-    __slots__ = ('_cluster', '_keep', '_key', '_request', '_seat', '_since', '_when_done')
+    __slots__ = ('_cluster', '_request')
 
     def __init__(
         self,
@@ -60,20 +59,10 @@ class Query(KeptTask):
         keep: float | None = None,
         seat: Seat | None = None,
     ) -> None:
-        """`key`: under which the result can be kept; `keep`: seconds that it is, whatever becomes of it.
-        `seat`: the member; None for the next in turn.
-        """
+        """`key`, `keep`, `seat`: see `KeptTask`."""
         self._cluster = cluster
         self._request = request
-        self._key = key
-        self._keep = keep
-        self._seat = seat
-        self._since = time.time()
-        self._when_done = options.when_done
-        super().__init__(options.meta, options.filter, options.timeout)
-        if options.callback is not None:
-            self.add_done_callback(in_context(options.callback))
-        self._begin()
+        super().__init__(options, key, keep, seat)
 
     def _work(self) -> Awaitable[Any]:
         if self._seat is None:
@@ -83,8 +72,7 @@ class Query(KeptTask):
     # -- inside ---------------------------------------------------------------------------------------
 
     def _succeed(self, value: Any) -> bool:
-        if self._when_done is not None:
-            self._carry_out(self._when_done)
+        self._work_ended()
         if self._result is not None:
             return False
         if self._keep:
@@ -94,8 +82,7 @@ class Query(KeptTask):
         return self._settle(Answer(value, key=self._key, since=self._since))
 
     def _fail(self, error: BaseException) -> bool:
-        if self._when_done is not None:
-            self._carry_out(self._when_done)
+        self._work_ended()
         return self._settle(failure_of(error))
 
     def _too_late(self) -> TaskTimeout:

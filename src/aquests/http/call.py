@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import re
-import time
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,7 +13,7 @@ from .. import cache as caches
 from ..aliases import Aliases, aliases
 from ..errors import NetworkError, RPCError
 from ..group import Tasks
-from ..keeping import KeptTask, Options, in_context
+from ..keeping import KeptTask, Options
 from ..result import CODE_NETERR, STA_NETERR, Result, failure
 from ..task import Mask, Task
 from . import client as client_of
@@ -96,7 +95,7 @@ class Call(KeptTask):
     The filter gets the data of answers below that.
     """
 
-    __slots__ = ('_caller', '_keep', '_key', '_order', '_reading', '_seat', '_since', '_when_done')
+    __slots__ = ('_caller', '_order', '_reading')
 
     def __init__(
         self,
@@ -108,19 +107,11 @@ class Call(KeptTask):
         keep: float | None = None,
         seat: Seat | None = None,
     ) -> None:
-        """`key`, `keep`, `seat`: see `Query`."""
+        """`key`, `keep`, `seat`: see `KeptTask`."""
         self._caller = caller
         self._order = order
         self._reading = reading
-        self._key = key
-        self._keep = keep
-        self._seat = seat
-        self._since = time.time()
-        self._when_done = options.when_done
-        super().__init__(options.meta, options.filter, options.timeout)
-        if options.callback is not None:
-            self.add_done_callback(in_context(options.callback))
-        self._begin()
+        super().__init__(options, key, keep, seat)
 
     async def _work(self) -> Any:
         from .redirects import answered  # needs aiohttp, which a client has loaded
@@ -137,8 +128,7 @@ class Call(KeptTask):
         return received, *await loop.run_in_executor(None, reading.read, received)
 
     def _succeed(self, value: Any) -> bool:
-        if self._when_done is not None:
-            self._carry_out(self._when_done)
+        self._work_ended()
         if self._result is not None:
             return False
         received, data, error = value
@@ -152,8 +142,7 @@ class Call(KeptTask):
         return self._settle(_answer(received, data, error, kept, self._key, self._since))
 
     def _fail(self, error: BaseException) -> bool:
-        if self._when_done is not None:
-            self._carry_out(self._when_done)
+        self._work_ended()
         if isinstance(error, NetworkError):
             return self._settle(Result(None, error, STA_NETERR, CODE_NETERR, 'Network Error'))
         return self._settle(failure(error))
