@@ -8,6 +8,10 @@ A service that blocks (a query, a sleep) keeps its thread. A watch notices, with
 no awake thread is left that isn't blocked, and wakes one more; when threads have been idle for a while,
 one less stays awake. So work never waits for a blocked thread longer than a tick or two of the watch.
 
+Where nobody sleeps who could be woken, the server may have more threads to make: it makes them one by one,
+when it has given work to those it has, and can miss that (two pieces of work that come at once, to a thread
+just about to take the first). So the watch has it look again (`stir`).
+
 From outside, a thread that waits for the interpreter lock looks like one that is blocked. One more would only
 join the queue for the lock then. The watch needs it too: when it gets it late, others do, and what counts as
 blocked must have lasted longer.
@@ -22,6 +26,7 @@ import logging
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from time import monotonic, sleep
 
 log = logging.getLogger('skitai.engine')
@@ -37,6 +42,11 @@ PATIENCE = 5
 CALM_TICKS = 50
 #: After so many ticks without work the watch sleeps.
 IDLE_TICKS = 250
+#: The server looks again after so many ticks, if still nobody is to be had.
+STIR_TICKS = 50
+
+
+def _nothing() -> None: ...
 
 
 class Member:
@@ -53,9 +63,14 @@ class Member:
 
 
 class Crew:
-    """The server's threads. A piece of work is enclosed by `begin` and `end`, or by the same written out."""
+    """The server's threads. A piece of work is enclosed by `begin` and `end`, or by the same written out.
 
-    def __init__(self) -> None:
+    `size`: how many there can be. `stir ()`, called by the watch, has the server look whether to make one.
+    """
+
+    def __init__(self, size: int = 0, stir: Callable[[], None] = _nothing) -> None:
+        self.size = size
+        self._stir = stir
         self.awake = 0
         self.wanted = AT_EASE
         #: The watch sleeps: whoever begins work calls `alert`.
@@ -70,6 +85,7 @@ class Crew:
         self._work = threading.Event()
         self._stopped = False
         self._idle = self._calm = 0  # ticks in a row; the watch's own
+        self._stirred = (0, 0)  # with how many threads the server last looked, and how many ticks ago
 
     def begin(self) -> Member | None:
         """This thread begins a piece of work; None inside another one (then `end` is not called)."""
@@ -160,7 +176,8 @@ class Crew:
         self._idle = 0 if busy else self._idle + 1
         spare = self.awake - blocked
         if spare < 1:
-            self._add_one()
+            if not self._add_one():
+                self._make_one()
             self._calm = 0
         elif spare > 1 and self.wanted > AT_EASE:
             self._calm += 1
@@ -185,9 +202,21 @@ class Crew:
                     blocked += 1
         return blocked, busy
 
-    def _add_one(self) -> None:
+    def _add_one(self) -> bool:
+        """Wake a thread; False if none sleeps."""
         with self._lock:
-            if self._sleeping and not self._stopped:
-                self.awake += 1
-                self.wanted = max(self.wanted, self.awake)
-                self._sleeping.pop().wake.release()
+            if not self._sleeping or self._stopped:
+                return False
+            self.awake += 1
+            self.wanted = max(self.wanted, self.awake)
+            self._sleeping.pop().wake.release()
+            return True
+
+    def _make_one(self) -> None:
+        """Have the server look: once for so many threads, and again from time to time."""
+        joined, ticks = len(self._members), self._stirred[1] + 1
+        if joined < self.size and (joined != self._stirred[0] or ticks > STIR_TICKS) and not self._stopped:
+            self._stirred = joined, 0
+            self._stir()
+        else:
+            self._stirred = self._stirred[0], ticks

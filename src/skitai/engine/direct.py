@@ -28,7 +28,7 @@ from ..exchange import BodyHandler, Exchange, RawHeaders
 from ..mounts.table import MountTable
 from .asgi import cancelled
 from .dispatch import Dispatcher
-from .granian import DirectServer, Wake, break_off
+from .granian import DirectServer, Wake, break_off, stir
 from .patience import soon
 
 log = logging.getLogger('skitai.engine')
@@ -55,8 +55,8 @@ _NO_BODY_METHODS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
 class DirectExchange(Exchange):
     #: `_given_up`: the request was given up. `unread`: there is a body that nobody has read to its end. Set
     #: only when there is one: `_task` for a coroutine, `_on_gone` when the client is watched: who is called
-    #: when it goes, `_gone` when it went.
-    __slots__ = ('_given_up', '_on_given_up', '_on_gone', '_task', 'engine', 'proto', 'unread')
+    #: when it goes, `_gone` when it went; `_exhausted` when a body was asked for that isn't there.
+    __slots__ = ('_exhausted', '_given_up', '_on_given_up', '_on_gone', '_task', 'engine', 'proto', 'unread')
 
     def __init__(
         self, scope: dict[str, Any], fields: dict[bytes, bytes], proto: Any, engine: DirectEngine, now: float
@@ -208,6 +208,30 @@ class DirectExchange(Exchange):
             self._on_gone = self._service_gone if coroutine is None else self._client_gone
         self._watch_client()
 
+    def rouse(self) -> bool:
+        """Have the server look whether to make a thread; False if this request cannot be used for it."""
+        handler = getattr(self, 'handler', None)  # not there before the request's way is found
+        if handler is None or handler.body_limit is None:
+            return False  # somebody may read the body
+        if self.body is not None and self.content_length != 0:  # so it is in `reading` until it was read
+            if any(reader.exchange is self for reader in list(self.engine.reading)):
+                return False
+        elif not hasattr(self, '_exhausted'):
+            if hasattr(self, '_on_gone') or (self.body is None and self._announces_body()):
+                return False
+            self.notice_client()  # which begins with a look, too
+            return True
+        stir(self.proto)
+        return True
+
+    def _announces_body(self) -> bool:
+        """As `DirectEngine._dispatch` has it, written out there."""
+        return (
+            b'content-length' in self.fields
+            or b'transfer-encoding' in self.fields
+            or (self.scope['http_version'] == '2' and self.method not in _NO_BODY_METHODS)
+        )
+
     def notice_client_soon(self) -> None:
         soon(_notice_waiting, self)
 
@@ -243,8 +267,9 @@ class DirectExchange(Exchange):
                 with _turn:
                     callback, self._on_gone = self._on_gone, _gone
                 callback()
-            elif not message.get('more_body'):
-                self._watch_client()  # that was the empty body of a request that has none
+            elif not message.get('more_body'):  # that was the empty body of a request that has none
+                self._exhausted = True
+                self._watch_client()
 
         if Wake(look).wait(awaitable):
             look()
@@ -577,7 +602,7 @@ class DirectEngine:
         self.ready_type: type = type(None)
         #: Set when the worker is about to stop: each answer is then its connection's last.
         self.closing = False
-        self._server = DirectServer(settings, loop)
+        self._server = DirectServer(settings, loop, self._rouse)
 
     # -- a request's way in ----------------------------------------------------------------------
 
@@ -628,12 +653,13 @@ class DirectEngine:
         if length is not None and length > limit:
             self.refuse(exchange, 413, f'the body may have {limit} bytes at most', close=True)
             return
-        exchange.body = handler.make_body(exchange)
         if length == 0:
+            exchange.body = handler.make_body(exchange)
             ready(exchange)
             return
         reader = _BodyReader(exchange, limit, ready)
-        self.reading[reader] = None
+        self.reading[reader] = None  # before there is a `body`: see `rouse`
+        exchange.body = handler.make_body(exchange)
         reader.pump()
 
     def _ready(self, exchange: DirectExchange) -> None:
@@ -739,6 +765,12 @@ class DirectEngine:
             log.exception('the watch for time-outs failed')
         finally:
             self.loop.call_later(1.0, self._watch)
+
+    def _rouse(self) -> None:
+        """Called by the watch over the threads: requests may wait for one more."""
+        for exchange in [*self.in_flight, *self.streaming]:
+            if exchange.rouse():
+                return
 
     def _give_up_late(self) -> None:
         now = monotonic()

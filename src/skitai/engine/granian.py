@@ -18,6 +18,10 @@ scheduler (`StockServer`, logged once).
 - A status outside 200-599 or a header that cannot be encoded aborts the process: `headers` checks.
 - A stream that is dropped half-way ends as if complete, and there is no other way to end it: see
   `direct.DirectExchange.abort`.
+- It makes its threads one by one: when a piece of work (a request, or the completion of an awaitable) is
+  put into their queue and more wait there than threads seem idle. A thread seems idle for a moment after
+  it has taken something, and what comes in that moment may wait, with no thread made, until the next
+  look: see `stir`.
 - When told to stop it closes connections from which it has read nothing yet, although their request may
   be on its way: so `pause` comes first, which keeps the listening descriptor from giving it new ones.
 """
@@ -126,6 +130,16 @@ class Wake:
 def _nothing() -> None: ...
 
 
+def stir(proto: Any) -> None:
+    """Have the server look whether to make a thread. For a request whose body was read to its end.
+
+    Then `receive ()` waits for the client to go, and what is cancelled goes to the threads, to be freed.
+    """
+    cancel = getattr(proto.receive(), 'cancel', None)  # None when the client has gone
+    if cancel is not None:
+        cancel()
+
+
 class _Server:
     """Accepts connections on a socket until `stop ()`. What is done with a request is a subclass's."""
 
@@ -203,11 +217,15 @@ def direct_dispatch_is_possible() -> bool:
 
 
 class DirectServer(_Server):
-    """Calls `dispatch (watcher, monotonic time)`, which must not raise, on Granian's threads."""
+    """Calls `dispatch (watcher, monotonic time)`, which must not raise, on Granian's threads.
 
-    def __init__(self, settings: Settings, loop: AbstractEventLoop) -> None:
+    Also `rouse ()`, when work may wait though more threads could be made: it is to `stir` a request.
+    """
+
+    def __init__(self, settings: Settings, loop: AbstractEventLoop, rouse: Callable[[], None]) -> None:
         super().__init__(settings, loop)
-        self._crew = Crew()
+        self._threads = settings.threads + HEADROOM
+        self._crew = Crew(self._threads, rouse)
 
     def start(self, listener: socket.socket, dispatch: Callable[[Any, float], None]) -> None:
         crew = self._crew
@@ -229,7 +247,7 @@ class DirectServer(_Server):
         scheduler = _scheduler_class()(self.loop, None, None, None, None)
         scheduler._schedule_fn = schedule
         crew.start()
-        self._serve(listener, scheduler, InlineLoop(crew), self.settings.threads + HEADROOM)
+        self._serve(listener, scheduler, InlineLoop(crew), self._threads)
 
     async def stop(self, timeout: float) -> bool:
         self._crew.stop()

@@ -174,3 +174,42 @@ def test_the_watch_goes_on_after_an_error(
     wait_until(lambda: len(ticks) > 3)
     crew.stop()
     assert 'the watch over the threads failed' in caplog.text
+
+
+def test_the_server_looks_for_more_threads_where_all_block() -> None:
+    """It can miss that it should make one: a request would wait for a blocked thread for ever."""
+    looks: list[int] = []
+    crew = Crew(3, lambda: looks.append(len(crew._members)))
+    release = threading.Event()
+    started: list[threading.Thread] = []
+
+    def block() -> None:
+        member = crew.begin()
+        assert member is not None
+        release.wait(DEADLINE)
+        crew.end(member)
+
+    crew.start()
+    for joined in (1, 2, 3):
+        started.append(threading.Thread(target=block))
+        started[-1].start()
+        wait_until(lambda joined=joined: len(crew._members) == joined)
+        if joined < 3:
+            wait_until(lambda joined=joined: joined in looks)
+    assert set(looks) == {1, 2}
+    crew.stop()
+    release.set()
+    for thread in started:
+        thread.join(DEADLINE)
+
+
+def test_the_server_looks_again_from_time_to_time() -> None:
+    """What it missed once it may miss again."""
+    looks: list[None] = []
+    crew = Crew(2, lambda: looks.append(None))
+    crew.start()
+    member = crew.begin()
+    assert member is not None
+    wait_until(lambda: len(looks) > 2)
+    crew.end(member)
+    crew.stop()

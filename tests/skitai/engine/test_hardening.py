@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import socket
 import statistics
@@ -590,3 +591,46 @@ def test_body_that_nobody_wants_does_not_hold_up_the_connection(
         assert ('close' in answer.headers.get('Connection', '')) == (size > 1 << 16)
         for _ in range(2):
             assert session.get(url + '/get-only', timeout=10).text == 'content'
+
+
+@pytest.mark.parametrize(
+    'request_',
+    [
+        b'GET / HTTP/1.1\r\nHost: a\r\n\r\n',
+        b'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n',
+        b'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\na=bc',
+        b'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na=bc\r\n0\r\n\r\n',
+    ],
+)
+def test_the_server_makes_threads_while_services_block(request_: bytes) -> None:
+    """Without being asked: of two requests that came at once it could leave one until the other was done."""
+    release = threading.Event()
+    entered: list[None] = []
+    app = Atila('app')
+
+    @app.route('/', methods=['GET', 'POST'])
+    def index(was: Any, **form: Any) -> str:
+        entered.append(None)
+        assert release.wait(DEADLINE)
+        return 'done'
+
+    engine = Direct(app, threads=4)
+    connections = []
+    try:
+        for number in (1, 2):
+            before = len(os.listdir('/proc/self/task'))
+            connections.append(engine.connect())
+            connections[-1].sendall(request_)
+            wait_until(lambda number=number: len(entered) == number, 'the service')
+            wait_until(lambda before=before: len(os.listdir('/proc/self/task')) > before, 'a thread more')
+        release.set()
+        for connection in connections:
+            answer = b''
+            while b'done' not in answer:
+                answer += connection.recv(65536)
+            assert answer.startswith(b'HTTP/1.1 200')
+    finally:
+        release.set()
+        for connection in connections:
+            connection.close()
+        engine.stop()
