@@ -34,7 +34,7 @@ class Served:
         self.server = self.on_loop(self._start, dispatch)
 
     async def _start(self, dispatch: Callable[[Any], None]) -> granian.DirectServer:
-        server = granian.DirectServer(Settings(threads=2), self.loop)
+        server = granian.DirectServer(Settings(threads=2), self.loop, lambda: None)
         server.start(self.listener, lambda watcher, now: dispatch(watcher))
         return server
 
