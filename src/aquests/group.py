@@ -11,7 +11,7 @@ from . import clock as clocks
 from .errors import NoSuchElement, TaskCancelled, TaskTimeout
 from .places import Pool
 from .records import Record
-from .result import Result, Results
+from .result import Result, Results, Success
 from .seconds import seconds
 from .task import TIMEOUT, Mask, Task
 
@@ -23,30 +23,8 @@ _METHODS = ('fetch', 'one', 'dict')
 _DONE = Result()
 
 
-class _Member:
-    """One Task of a group. `name`: its key in the result, None for an unnamed one. `asked`: how, if its name
-    says so. A constant's result is its value, however it is asked for.
-    """
-
-    __slots__ = ('asked', 'constant', 'name', 'task')
-
-    def __init__(self, task: Task, name: str | None, constant: bool = False) -> None:
-        self.task = task
-        self.name = name
-        self.constant = constant
-        self.asked: _Asked | None = None
-        if name is not None and '__' in name and not constant:
-            self.name, method, steps = split_name(name)
-            if method or steps:
-                self.asked = _Asked(name, method, steps)
-
-    def value(self, method: str) -> Any:
-        """What the group's result has for this Task, asked for by `method` if its name says nothing."""
-        if self.asked is not None:
-            return self.asked.value(self.task, method)
-        if method == 'fetch' or self.constant:
-            return self.task.fetch()
-        return getattr(self.task, method)()
+#: A constant's result is its value, however results are asked for.
+_CONSTANT: Any = object()
 
 
 class _Asked:
@@ -63,6 +41,20 @@ class _Asked:
         for step in self.steps:
             value = _element(value, step, self.name)
         return value
+
+
+#: One Task of a group: its key in the result, None for an unnamed one; the Task; how its result is asked for
+#: if its name says so, `_CONSTANT` for a constant, else None.
+_Member = tuple[str | None, Task, _Asked | None]
+
+
+def _value(task: Task, asked: _Asked | None, method: str) -> Any:
+    """What the group's result has for a Task, asked for by `method` if its name says nothing."""
+    if asked is None:
+        return task.fetch() if method == 'fetch' else getattr(task, method)()
+    if asked is _CONSTANT:
+        return task.fetch()
+    return asked.value(task, method)
 
 
 @lru_cache(maxsize=1024)
@@ -107,7 +99,7 @@ class Tasks(Task):
     Of several failures fetch raises the first in the order given. A group is done when all its Tasks are.
     """
 
-    __slots__ = ('_members', '_named', '_over', '_pending')
+    __slots__ = ('_members', '_names', '_over', '_pending')
 
     def __init__(
         self,
@@ -116,7 +108,7 @@ class Tasks(Task):
         meta: Mapping[str, Any] | None = None,
         **named: Any,
     ) -> None:
-        super().__init__(meta, None, None)
+        Task.__init__(self, meta, None, None)
         if timeout is not TIMEOUT:
             timeout = seconds(timeout)
         if timeout is not None:
@@ -124,7 +116,7 @@ class Tasks(Task):
         self._over: type[TaskTimeout] | type[TaskCancelled] | None = None
         self._pending = 0
         self._members: list[_Member] = []
-        self._named = False
+        self._names: set[str] = set()
         self._add(_members_of(tasks_or_list, named))
 
     # -- results ----------------------------------------------------------------------------------------
@@ -158,16 +150,16 @@ class Tasks(Task):
         """The Results of all in the order given, a nested group's as a list; raises for none."""
         waited = self._await_result(timeout)
         members = self._members
-        return Results(member.task.dispatch() if member.task.done() else waited for member in members)
+        return Results(task.dispatch() if task.done() else waited for _, task, _ in members)
 
     def wait(self, timeout: float | None = None) -> Any:
         """As dispatch; but failures remain to be fetched, or are logged."""
         waited = self._await_result(timeout)
-        return [member.task.wait() if member.task.done() else waited for member in self._members]
+        return [task.wait() if task.done() else waited for _, task, _ in self._members]
 
     def __iter__(self) -> Iterator[Any]:
         """The Results, each when it is there."""
-        return (member.task.dispatch() for member in list(self._members))
+        return (task.dispatch() for _, task, _ in list(self._members))
 
     def __len__(self) -> int:
         return len(self._members)
@@ -178,11 +170,11 @@ class Tasks(Task):
     def __getitem__(self, key: int | str) -> Any:
         """One Task's Result, by its place or its name."""
         if isinstance(key, str):
-            for member in self._members:
-                if member.name == key:
-                    return member.task.dispatch()
+            for name, task, _ in self._members:
+                if name == key:
+                    return task.dispatch()
             raise KeyError(key)
-        return self._members[key].task.dispatch()
+        return self._members[key][1].dispatch()
 
     # -- members ----------------------------------------------------------------------------------------
 
@@ -200,34 +192,47 @@ class Tasks(Task):
         return self
 
     def _add(self, members: list[_Member]) -> None:
+        pending: list[Task] = []
         callbacks = None
         with self._lock:
-            together = [*self._members, *members] if self._members else members
-            names = [member.name for member in together if member.name is not None]
-            if len(set(names)) < len(names):
-                twice = next(name for name in names if names.count(name) > 1)
-                raise TypeError(f'two results of Tasks are named {twice!r}')
-            self._named = bool(names)
-            self._members = together
-            pending = [member.task for member in members if member.task._result is None]
+            names, deadline = self._names, self._deadline
+            for name, task, _ in members:
+                if name is not None:
+                    if name in names:
+                        raise TypeError(f'two results of Tasks are named {name!r}')
+                    names.add(name)
+                if task._result is None:
+                    pending.append(task)
+                    if self._scope is None:
+                        self._scope = task._scope
+                    if deadline is not None and (task._deadline is None or task._deadline > deadline):
+                        self._set_alarm(deadline)  # else its Tasks' own come first
+            self._members = [*self._members, *members] if self._members else members
             over = self._over
             if pending:
                 self._pending += len(pending)
                 self._result = None
-                for task in pending:
-                    if self._scope is None:
-                        self._scope = task._scope
-                if self._deadline is not None and self._alarm is None:
-                    self._alarm = clocks.clock.set(self._deadline, self)
             elif self._result is None and not self._pending:
                 callbacks = self._finish(_DONE)
         told = self._member_done
         for task in pending:
-            task.add_done_callback(told)
+            with task._lock:  # `add_done_callback`, written out
+                waits = task._result is None
+                if waits:
+                    if task._callbacks is None:
+                        task._callbacks = [told]
+                    else:
+                        task._callbacks.append(told)
+            if not waits:
+                told(task)
             if over is not None:  # added too late
                 _finish(task, over)
         if callbacks is not None:
             self._tell(callbacks)
+
+    def _set_alarm(self, deadline: float) -> None:
+        if self._alarm is None:
+            self._alarm = clocks.clock.set(deadline, self)
 
     def _member_done(self, task: Task) -> None:
         with self._lock:
@@ -239,18 +244,22 @@ class Tasks(Task):
             self._tell(callbacks)
 
     def _collect(self, method: str, timeout: float | None) -> Any:
-        waited = self._await_result(timeout)
         if self._result is None:
-            waited.fetch()  # raises: the wait was too short
+            waited = self._await_result(timeout)
+            if self._result is None:
+                waited.fetch()  # raises: the wait was too short
         members = self._members
-        if not self._named:
-            return [member.value(method) for member in members]
+        if not self._names:
+            return [_value(task, asked, method) for _, task, asked in members]
         named = Record()
-        for member in members:
-            if member.name is None:
-                member.task.commit()
+        for name, task, asked in members:
+            result = task._result
+            if name is None:
+                task.commit()
+            elif type(result) is Success and asked is None and method == 'fetch':
+                named[name] = result.data  # the common case, as `_value` has it
             else:
-                named[member.name] = member.value(method)
+                named[name] = _value(task, asked, method)
         return named
 
     # -- the end ------------------------------------------------------------------------------------------
@@ -268,12 +277,12 @@ class Tasks(Task):
     def _stop_all(self, error: type[TaskTimeout] | type[TaskCancelled]) -> None:
         with self._lock:
             self._over = error
-        for member in self._members:
-            _finish(member.task, error)
+        for _, task, _ in self._members:
+            _finish(task, error)
 
     def _help(self, pool: Pool) -> None:
-        for member in self._members:
-            member.task._help(pool)
+        for _, task, _ in self._members:
+            task._help(pool)
 
     def _describe(self) -> str:
         return f'Tasks ({len(self._members)})'
@@ -287,15 +296,20 @@ def _finish(task: Task, error: type[TaskTimeout] | type[TaskCancelled]) -> None:
 
 
 def _members_of(tasks: tuple[Any, ...], named: Mapping[str, Any]) -> list[_Member]:
-    members = [_Member(task, None) for task in _flat(tasks)] if tasks else []
+    members: list[_Member] = [(None, task, None) for task in _flat(tasks)] if tasks else []
     for name, value in named.items():
         if isinstance(value, Task):
-            members.append(_Member(value, name))
+            members.append(_asked_for(name, value) if '__' in name else (name, value, None))
         elif isinstance(value, list | tuple) and value and all(isinstance(task, Task) for task in value):
-            members.append(_Member(Tasks(*value, timeout=None), name))
+            members.append(_asked_for(name, Tasks(*value, timeout=None)))
         else:
-            members.append(_Member(Mask(value), name, constant=True))
+            members.append((name, Mask(value), _CONSTANT))
     return members
+
+
+def _asked_for(name: str, task: Task) -> _Member:
+    key, method, steps = split_name(name)
+    return key, task, _Asked(name, method, steps) if method or steps else None
 
 
 def _flat(tasks: tuple[Any, ...]) -> Iterator[Task]:

@@ -14,39 +14,45 @@ import os
 import types
 from asyncio import _get_running_loop
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any
 
 from . import loop as loops
 from . import pools
 from .errors import TaskCancelled
-from .task import Filter, Task
+from .task import Task
 from .threads import Options, name_of
 
 
 class LoopTask(Task):
     """A Task whose work is a coroutine. A kind of it overrides `_work`, and calls `_begin` once made."""
 
+    #: Set by `_begin`; `_loop` is None where there is none.
     __slots__ = ('_context', '_loop', '_runs')
 
-    def __init__(self, meta: Mapping[str, Any] | None, filter: Filter | None, timeout: float | None) -> None:
-        self._runs: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        super().__init__(meta, filter, timeout)  # last: from now on its time may be up
+    _context: Context | None
+    _loop: asyncio.AbstractEventLoop | None
+    _runs: asyncio.Task[None] | None
 
     def _work(self) -> Awaitable[Any]:
         """What is awaited for the Task's value, on the event loop."""
         raise NotImplementedError
 
     def _begin(self) -> None:
-        self._context: Context | None = copy_context()
+        self._context = copy_context()
+        self._runs = self._loop = None
         try:
             loop = self._loop = loops.get()
             if _get_running_loop() is loop:
-                self._start()
-            else:
-                _inbox_of(loop).put(self)
+                self._start(loop)
+                return
+            inbox = _inbox
+            if inbox is None or inbox.loop is not loop:
+                inbox = _inbox_of(loop)
+            inbox.tasks.append(self)
+            if not inbox.called:
+                inbox.call()
         except RuntimeError as error:  # no thread for a loop
             self.not_begun(error)
 
@@ -56,11 +62,9 @@ class LoopTask(Task):
 
     # -- on the loop ------------------------------------------------------------------------------------
 
-    def _start(self) -> None:
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         context, self._context = self._context, None
         if self._result is None:
-            loop = self._loop
-            assert loop is not None
             run = self._run()
             run.send(None)  # up to `_begun ()`: cancelled before its first step it still is told
             _running.add(self)
@@ -80,14 +84,11 @@ class LoopTask(Task):
         else:
             self._succeed(value)
         finally:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        self._runs = None
-        _running.discard(self)
+            self._runs = None
+            _running.discard(self)
 
     def _stop(self) -> None:
-        loop = self._loop
+        loop = getattr(self, '_loop', None)  # not there if its time is up before it begins
         if loop is not None:
             try:
                 loop.call_soon_threadsafe(self._cancel)
@@ -107,38 +108,36 @@ def _begun() -> Generator[None, None, None]:
 class _Inbox:
     """Tasks that are to begin on a loop. However many threads put some in, the loop is woken once for all.
 
-    `_called` is true from when the loop was told to look until it begins to: whoever puts a Task in before
-    that need not tell it again, and two that tell it at the same time do no harm.
+    Who puts a Task in calls the loop afterwards, unless it is `called`: from when it was told to look until
+    it begins to. Two that tell it at the same time do no harm.
     """
 
-    __slots__ = ('_called', '_tasks', 'loop')
+    __slots__ = ('called', 'loop', 'tasks')
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._tasks: deque[LoopTask] = deque()
-        self._called = False
+        self.tasks: deque[LoopTask] = deque()
+        self.called = False
 
-    def put(self, task: LoopTask) -> None:
-        self._tasks.append(task)
-        if not self._called:
-            self._called = True
-            try:
-                self.loop.call_soon_threadsafe(self._begin_all)
-            except RuntimeError as error:  # it was closed: for those of others, too, that counted on us
-                self._called = False
-                while self._tasks:
-                    try:
-                        self._tasks.popleft().not_begun(error)
-                    except IndexError:
-                        return
+    def call(self) -> None:
+        self.called = True
+        try:
+            self.loop.call_soon_threadsafe(self._begin_all)
+        except RuntimeError as error:  # it was closed: for those of others, too, that counted on us
+            self.called = False
+            while self.tasks:
+                try:
+                    self.tasks.popleft().not_begun(error)
+                except IndexError:
+                    return
 
     def _begin_all(self) -> None:
-        self._called = False
-        tasks = self._tasks
+        self.called = False
+        tasks = self.tasks
         for _ in range(len(tasks)):  # those that come meanwhile have told the loop
             task = tasks.popleft()
             try:
-                task._start()
+                task._start(self.loop)
             except Exception as error:  # the others begin nevertheless
                 task._fail(error)
 
@@ -192,7 +191,7 @@ class Async(LoopTask):
             )
         if args or not kargs:
             self._work_to_do = (func, args, kargs)
-            super().__init__(None, None, pools.sizes.timeout)
+            Task.__init__(self, None, None, pools.sizes.timeout)
         else:
             options = Options('Async', func, args, kargs)
             self._work_to_do = (func, options.args, options.kwargs)

@@ -146,6 +146,28 @@ class Result:
             self._watch.seen = True
 
 
+class Success(Result):
+    """A Result of nothing but a value: what most are. All else is the same for all of them."""
+
+    __slots__ = ()
+
+    error = None
+    status = STA_NORMAL
+    status_code = 200
+    reason = 'OK'
+    headers = ()
+    _content = _traceback = _watch = None
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        return '<Result 200 OK>'
+
+    def fetch(self, *args: Any, **kargs: Any) -> Any:
+        return self.data
+
+
 class Results(list[Any]):
     """The Results of several Tasks, or members (SPEC LB-04): a list, with theirs as lists."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from .task import Task
@@ -18,14 +17,14 @@ class Scope:
     perhaps often, on that thread: for who can tell whether they are wanted any more, and has to look for it.
     It must not block.
 
-    Shared by all who make Tasks: each step on the deque is atomic; whoever puts a Task there looks at
-    `_cancelled` afterwards, and `cancel` sets it before it takes them out.
+    Shared by all who make Tasks: each step on the list is atomic; whoever puts a Task there looks at
+    `_cancelled` afterwards, and `cancel` sets it before it takes them out, the latest first.
     """
 
     __slots__ = ('__weakref__', '_cancelled', '_full', '_on_wait', '_tasks')
 
     def __init__(self, on_wait: Callable[[], object] | None = None) -> None:
-        self._tasks: deque[Task] = deque()
+        self._tasks: list[Task] = []
         self._full = _MANY
         self._cancelled = False
         self._on_wait = on_wait
@@ -52,24 +51,26 @@ class Scope:
             self._let_go()
 
     def _let_go(self) -> None:
-        """Drop those that are finished; looked at one by one, so that others may add or cancel meanwhile."""
+        """Drop those that are finished; taken out one by one, so that others may add or cancel meanwhile."""
+        tasks, kept = self._tasks, []
         try:
-            for _ in range(len(self._tasks)):
-                task = self._tasks.popleft()
+            for _ in range(len(tasks)):
+                task = tasks.pop()
                 if not task.done():
-                    self._tasks.append(task)
-                    if self._cancelled:
-                        task.cancel()
+                    kept.append(task)
         except IndexError:  # cancelled meanwhile
             pass
-        self._full = max(2 * len(self._tasks), _MANY)
+        tasks.extend(reversed(kept))
+        if self._cancelled:
+            self.cancel()
+        self._full = max(2 * len(tasks), _MANY)
 
     def cancel(self) -> None:
         """Cancel all that are not finished, and those to come."""
         self._cancelled = True
         while self._tasks:
             try:
-                task = self._tasks.popleft()
+                task = self._tasks.pop()
             except IndexError:
                 return
             task.cancel()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from . import clock as clocks
 from .errors import TaskCancelled, TaskTimeout, WouldBlock
 from .places import Pool, blocking
-from .result import CODE_TIMEOUT, STA_REQFAIL, STA_TIMEOUT, Result, failure
+from .result import CODE_TIMEOUT, STA_REQFAIL, STA_TIMEOUT, Result, Success, failure
 from .seconds import seconds
 
 if TYPE_CHECKING:
@@ -88,8 +88,15 @@ class Task:
         self._alarm: clocks.Bucket | None = None
         self._deadline: float | None = None
         if timeout is not None:
-            self._deadline = time.monotonic() + timeout
-            self._alarm = clocks.clock.set(self._deadline, self)
+            when = self._deadline = time.monotonic() + timeout
+            clock = clocks.clock
+            if timeout > clocks.FAR:
+                self._alarm = clock.far
+                clock.far.add(self)
+                if not clock.looks:
+                    clock.look_soon()
+            else:
+                self._alarm = clock.set(when, self)
 
     def __repr__(self) -> str:
         state = 'pending' if self._result is None else f'{self._result.status_code} {self._result.reason}'
@@ -218,10 +225,22 @@ class Task:
         if self._result is not None:
             return False
         if self._filter is None:
-            return self._settle(Result(value))
+            result = Success(value)
+            with self._lock:  # `_settle` and `_finish`, written out for what most come by
+                if self._result is not None:
+                    return False
+                self._result = result
+                self._scope = None
+                if self._alarm is not None:
+                    self._alarm.discard(self)
+                    self._alarm = None
+                callbacks, self._callbacks = self._callbacks, None
+            if callbacks is not None:
+                self._tell(callbacks)
+            return True
         value, error = self._filter(value)
         try:
-            return self._settle(Result(value) if error is None else failure(error))
+            return self._settle(Success(value) if error is None else failure(error))
         finally:
             del self, error  # the exception's traceback keeps the frames of its callers
 

@@ -171,7 +171,7 @@ def send(was: Was, content: Any) -> None:
                 found, body = content.encode(was)
                 content_type = (b'content-type', found)
         else:
-            _send_any(was, kind, content)
+            (_SENDERS.get(kind) or _sender_of(content))(was, content)
             return
         length = len(body)
         if length <= COMPRESS_FROM:
@@ -180,14 +180,11 @@ def send(was: Was, content: Any) -> None:
             was.response.fields.append(content_type)
             send_bytes(was, body)
         return
-    _send_any(was, kind, content)
-
-
-def _send_any(was: Was, kind: type, content: Any) -> None:
-    _sender_of(content)(was, content)
+    (_SENDERS.get(kind) or _sender_of(content))(was, content)
 
 
 def _sender_of(content: Any) -> Callable[[Was, Any], None]:
+    """How contents of this type are sent: found once for a type."""
     kind = type(content)
     sender = _SENDERS.get(kind)
     if sender is None:
@@ -201,7 +198,6 @@ def is_quick(content: Any) -> bool:
 
 
 def _sender_for(content: Any) -> Callable[[Was, Any], None]:
-    """How contents of this type are sent: found once for a type."""
     for kind, sender in _KINDS:
         if isinstance(content, kind):
             return sender
@@ -568,11 +564,6 @@ def is_cancelled() -> bool:
 def on_thread(was: Was, function: Callable[[], Any]) -> None:
     """Run `function` on a service thread, as this request's code."""
     was.exchange.on_service_thread(partial(Context().run, _in_request, was, function))
-
-
-def here(was: Was, function: Callable[[], Any]) -> None:
-    """Run `function` on this thread, as this request's code: it must not block."""
-    Context().run(_in_request, was, function)
 
 
 def _in_request(was: Was, function: Callable[[], Any]) -> None:

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +61,8 @@ def resolve(was: Was, content: Any, done: Done, failed: Failed) -> None:
     """Call `done (was, content)` or `failed (was, error)` when there is a content; returns at once."""
     deferred = _Continuation(content) if isinstance(content, Then) else content
     task = deferred.waits_for
-    if task is not None and not task.done():
-        if limits.left(was) is None:
+    if task is not None and task._result is None:
+        if '_limit' not in was.__dict__:
             was.exchange.notice_client_soon()
             task.add_done_callback(lambda task: _go_on(was, deferred, done, failed))
         else:
@@ -74,21 +75,19 @@ def resolve(was: Was, content: Any, done: Done, failed: Failed) -> None:
 
 def _go_on(was: Was, deferred: Deferred, done: Done, failed: Failed) -> None:
     """The Task is finished; on the thread that finished it, which must not block."""
+    response = was._response
     if was.exchange.answered:  # given up meanwhile
         contents.on_thread(was, was.response.end)
-    elif deferred.quick and done is contents.send and not _has_ending(was):
-        contents.here(was, lambda: _make_here(was, deferred, failed))
+    elif deferred.quick and done is contents.send and (response is None or response.ending is None):
+        # No hooks follow, which may block.
+        Context().run(_make_here, was, deferred, failed)
     else:
         contents.on_thread(was, lambda: _make(was, deferred, done, failed))
 
 
-def _has_ending(was: Was) -> bool:
-    """Whether an answer is followed by hooks, which may block."""
-    return was._response is not None and was._response.ending is not None
-
-
 def _make_here(was: Was, deferred: Deferred, failed: Failed) -> None:
     """Answer on this thread, which must not block; on a service thread if it failed, or takes long."""
+    current.set(was)
     try:
         content = deferred.make(was)
         if jsons.is_light(content.data):

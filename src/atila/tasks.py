@@ -72,7 +72,12 @@ class TaskMembers:
 
     def Async(self, function: Callable[..., Any], /, *args: Any, **values: Any) -> aquests.Async:
         """`await function (*args)` on the event loop, for an `async def` function."""
-        return self._own(aquests.Async(function, *args, **values))
+        task = aquests.Async(function, *args, **values)
+        scope = self._scope  # `_own`, written out
+        if scope is None:
+            scope = self._make_scope()
+        scope.add(task)
+        return task
 
     def Process(self, function: Callable[..., Any], /, *args: Any, **values: Any) -> aquests.Process:
         """`function (*args)` in another process (SPEC TH-01): all of it must be picklable."""
@@ -98,9 +103,12 @@ class TaskMembers:
         A status line may come first. Unnamed Tasks are executed and checked. `__timeout`, `__mtime`,
         `__etag`, `__maxage` are options.
         """
-        rest = self._with_status(tasks)
+        if tasks:
+            tasks = self._with_status(tasks)
         options = _options_of(named)
-        return deferred.Map(self._group(rest, named, options), options)
+        if options:
+            return deferred.Map(self._group(tasks, named, options), options)
+        return deferred.Map(self._own(aquests.Tasks(*tasks, **named)))
 
     def Mapped(self, *tasks: Any) -> deferred.Map:
         """The same for Tasks that are a group already (SPEC RS-24)."""

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -97,6 +97,71 @@ def test_deadlines_set_and_unset_by_many_threads() -> None:
         wait_for(lambda: not ticking._times and not ticking._buckets, 'nothing to be left')
     finally:
         ticking.close()
+
+
+@pytest.fixture
+def near(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    """A clock of its own for Tasks, to which a quarter of a second is far."""
+    monkeypatch.setattr(clock, 'FAR', 0.25)
+    monkeypatch.setattr(clock, 'LOOK', 0.1)
+    monkeypatch.setattr(clock, 'clock', ticking := Clock())
+    yield ticking
+    ticking.close()
+
+
+def test_far_deadlines_come_at_their_time(near: Clock) -> None:
+    """From many threads, and while others end before theirs; none is late, none forgotten."""
+    ended: list[tuple[float, float]] = []
+    tasks: list[Manual] = []
+
+    def make(number: int) -> None:
+        for i in range(100):
+            seconds = 0.3 + (number * 13 + i) % 40 / 100
+            when = time.monotonic() + seconds
+            task = Manual(timeout=seconds)
+            tasks.append(task)
+            if i % 4:
+                task.finish()
+            else:
+                task.add_done_callback(lambda task, when=when: ended.append((when, time.monotonic())))
+
+    threads = [threading.Thread(target=make, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    wait_for(lambda: len(ended) == 8 * 25, 'all deadlines')
+    assert not [when for when, at in ended if at < when]
+    assert sorted(at - when for when, at in ended)[len(ended) // 2] < 0.1
+    assert sum(task.wait().status_code == 730 for task in tasks) == 8 * 25
+    wait_for(lambda: not near._times and not near._buckets and not near.looks, 'nothing to be left')
+    assert not near.far
+
+
+def test_a_far_deadline_after_a_rest(near: Clock) -> None:
+    """A clock that had nothing to do, and one that was closed, look again."""
+    for _ in range(2):
+        for _ in range(2):
+            began = time.monotonic()
+            assert Manual(timeout=0.4).wait().status_code == 730
+            assert 0.4 <= time.monotonic() - began < 5
+            wait_for(lambda: not near.looks, 'the rest')
+        near.close()
+
+
+def test_a_task_that_is_done_while_its_deadline_comes_near(near: Clock) -> None:
+    """It is told in vain, and let go of."""
+    task = Manual(timeout=0.4)
+
+    class Far(set[Any]):
+        def discard(self, task: Any) -> None:
+            assert task.finish('done')
+            super().discard(task)
+
+    near.far = Far(near.far)
+    wait_for(task.done, 'the end')
+    assert task.fetch() == 'done'
+    wait_for(lambda: not near._times and not near.far, 'nothing to be left')
 
 
 def test_what_a_deadline_raises_does_not_end_the_clock(caplog: pytest.LogCaptureFixture) -> None:
@@ -271,7 +336,7 @@ class Began(LoopTask):
         super().__init__(None, None, 10)
         self._begin()
 
-    def _start(self) -> None:
+    def _start(self, loop: Any) -> None:
         self._succeed(self.begins())
 
 
@@ -298,7 +363,7 @@ def test_the_loop_is_closed_while_others_count_on_who_calls_it() -> None:
         def call_soon_threadsafe(self, callback: Any) -> None:
             if not others:  # one more comes, and sees that the loop has been called
                 others.append(Quiet())
-                inbox.put(others[0])
+                inbox.tasks.append(others[0])
             raise RuntimeError('the loop is closed')
 
     class Quiet(Began):
@@ -307,7 +372,8 @@ def test_the_loop_is_closed_while_others_count_on_who_calls_it() -> None:
 
     inbox = looptask._Inbox(Closed())  # type: ignore[arg-type]
     task = Quiet()
-    inbox.put(task)
+    inbox.tasks.append(task)
+    inbox.call()
     for one in (task, *others):
         assert one.done()
         with pytest.raises(TaskCancelled, match='the loop is closed'):
@@ -324,7 +390,7 @@ def test_a_deadline_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(clock.clock, 'set', at_once)
     with pytest.raises(TaskTimeout):
-        Async(run).fetch()
+        Async(run, timeout=1).fetch()
 
 
 def test_all_is_cancelled_before_the_first_step() -> None:

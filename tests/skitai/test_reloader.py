@@ -63,7 +63,7 @@ def finish(*_):
     threading.Thread(target=server.shutdown).start()
 
 signal.signal(signal.SIGTERM, finish)
-signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # that another generation follows: unheard it would end this one
+signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # another generation follows: unheard it would end this one
 {body}
 server = Server(('', 0), Handler, bind_and_activate=False)
 server.socket.close()

@@ -55,7 +55,7 @@ class Query(BaseQuery):
 
     # -- on the loop ------------------------------------------------------------------------------------
 
-    def _start(self) -> None:
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._context = None
         if self._result is None:
             self._seek()
