@@ -200,6 +200,7 @@ def run_wrk(port: int, path: str, cookies: str, connections: int, seconds: int) 
         '-t1',
         f'-c{connections}',
         f'-d{seconds}s',
+        *('--timeout', '10s'),  # by default 2 s, which some requests take where servers and load share cores
         '--latency',
         *(('-H', f'Cookie: {cookies}') if cookies else ()),
         f'http://127.0.0.1:{port}{path}',
