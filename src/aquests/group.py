@@ -99,7 +99,7 @@ class Tasks(Task):
     Of several failures fetch raises the first in the order given. A group is done when all its Tasks are.
     """
 
-    __slots__ = ('_members', '_names', '_over', '_pending')
+    __slots__ = ('_members', '_named', '_over', '_pending')
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Tasks(Task):
         self._over: type[TaskTimeout] | type[TaskCancelled] | None = None
         self._pending = 0
         self._members: list[_Member] = []
-        self._names: set[str] = set()
+        self._named = False
         self._add(_members_of(tasks_or_list, named))
 
     # -- results ----------------------------------------------------------------------------------------
@@ -192,26 +192,27 @@ class Tasks(Task):
         return self
 
     def _add(self, members: list[_Member]) -> None:
-        pending: list[Task] = []
         callbacks = None
         with self._lock:
-            names, deadline = self._names, self._deadline
-            for name, task, _ in members:
-                if name is not None:
-                    if name in names:
-                        raise TypeError(f'two results of Tasks are named {name!r}')
-                    names.add(name)
-                if task._result is None:
-                    pending.append(task)
-                    if self._scope is None:
-                        self._scope = task._scope
-                    if deadline is not None and (task._deadline is None or task._deadline > deadline):
-                        self._set_alarm(deadline)  # else its Tasks' own come first
-            self._members = [*self._members, *members] if self._members else members
+            if self._members:
+                _refuse_twins([*self._members, *members])
+                self._members = [*self._members, *members]
+            else:
+                self._members = members
+            self._named = self._named or _has_names(members)
+            pending = [task for _, task, _ in members if task._result is None]
             over = self._over
             if pending:
                 self._pending += len(pending)
                 self._result = None
+                if self._scope is None:
+                    self._scope = pending[0]._scope
+                deadline = self._deadline
+                if deadline is not None and self._alarm is None:
+                    for task in pending:  # where those of the Tasks come first, the group needs none
+                        if task._deadline is None or task._deadline > deadline:
+                            self._alarm = clocks.clock.set(deadline, self)
+                            break
             elif self._result is None and not self._pending:
                 callbacks = self._finish(_DONE)
         told = self._member_done
@@ -230,10 +231,6 @@ class Tasks(Task):
         if callbacks is not None:
             self._tell(callbacks)
 
-    def _set_alarm(self, deadline: float) -> None:
-        if self._alarm is None:
-            self._alarm = clocks.clock.set(deadline, self)
-
     def _member_done(self, task: Task) -> None:
         with self._lock:
             self._pending -= 1
@@ -249,7 +246,7 @@ class Tasks(Task):
             if self._result is None:
                 waited.fetch()  # raises: the wait was too short
         members = self._members
-        if not self._names:
+        if not self._named:
             return [_value(task, asked, method) for _, task, asked in members]
         named = Record()
         for name, task, asked in members:
@@ -297,14 +294,33 @@ def _finish(task: Task, error: type[TaskTimeout] | type[TaskCancelled]) -> None:
 
 def _members_of(tasks: tuple[Any, ...], named: Mapping[str, Any]) -> list[_Member]:
     members: list[_Member] = [(None, task, None) for task in _flat(tasks)] if tasks else []
+    asked = False
     for name, value in named.items():
         if isinstance(value, Task):
-            members.append(_asked_for(name, value) if '__' in name else (name, value, None))
+            if '__' in name:
+                asked = True
+                members.append(_asked_for(name, value))
+            else:
+                members.append((name, value, None))
         elif isinstance(value, list | tuple) and value and all(isinstance(task, Task) for task in value):
+            asked = True
             members.append(_asked_for(name, Tasks(*value, timeout=None)))
         else:
             members.append((name, Mask(value), _CONSTANT))
+    if asked:
+        _refuse_twins(members)
     return members
+
+
+def _refuse_twins(members: list[_Member]) -> None:
+    names = [name for name, _, _ in members if name is not None]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise TypeError(f'two results of Tasks are named {twice!r}')
+
+
+def _has_names(members: list[_Member]) -> bool:
+    return any(name is not None for name, _, _ in reversed(members))  # most often the last has one
 
 
 def _asked_for(name: str, task: Task) -> _Member:

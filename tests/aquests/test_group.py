@@ -97,6 +97,7 @@ def test_the_first_failure_in_order_is_raised() -> None:
 def test_add_and_merge(gate: threading.Event) -> None:
     tasks = Tasks(Mask(1)).add(Mask(2)).merge(Tasks(Mask(3)))
     assert tasks.fetch() == [1, 2, 3]
+    assert Tasks().merge(Tasks(a=Mask(1)).add(Mask(2))).fetch() == {'a': 1}
     assert Tasks(a=1).merge(Tasks(b=Mask(2), c__one=Mask([3]))).add(d=4).fetch() == {
         'a': 1,
         'b': 2,
