@@ -206,7 +206,10 @@ class Tasks(Task):
                 self._pending += len(pending)
                 self._result = None
                 if self._scope is None:
-                    self._scope = pending[0]._scope
+                    for task in pending:
+                        if task._scope is not None:
+                            self._scope = task._scope
+                            break
                 deadline = self._deadline
                 if deadline is not None and self._alarm is None:
                     for task in pending:  # where those of the Tasks come first, the group needs none
