@@ -157,6 +157,8 @@ class _Supervisor:
                 changed |= {
                     path for path in now.keys() | self._stamps if now.get(path) != self._stamps.get(path)
                 }
+                if not self._known.issuperset(_directories(self._roots)):
+                    self._rewatch = True  # one was made after they were listed, before they were watched
             self._tick(changed)
             if self._rewatch or self._endings:
                 return

@@ -281,10 +281,10 @@ def census(site: ServerClient) -> Census:
 def marked(mark: str) -> list[int]:
     """The processes that have `mark` in their command line."""
     found = []
-    for path in Path('/proc').glob('[0-9]*/cmdline'):
+    for name in os.listdir('/proc'):
         try:
-            if mark.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
+            if name.isdecimal() and mark.encode() in Path('/proc', name, 'cmdline').read_bytes():
+                found.append(int(name))
         except OSError:  # it has ended
             pass
     return found

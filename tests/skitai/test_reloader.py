@@ -92,8 +92,9 @@ class Devel:
         new.write_text(CHILD.format(page=page, body=body, report=report))
         new.replace(self.script)
 
-    def start(self, *roots: Path, stdin: int = subprocess.DEVNULL) -> None:
-        command = [sys.executable, '-c', SUPERVISOR]
+    def start(self, *roots: Path, stdin: int = subprocess.DEVNULL, before: str = '') -> None:
+        """`before`: statements that run in the supervisor first."""
+        command = [sys.executable, '-c', before + SUPERVISOR]
         with socket.socket() as listener, self.log.open('wb') as log:
             listener.bind(('127.0.0.1', 0))
             listener.listen(64)
@@ -256,6 +257,31 @@ def test_new_directory_is_watched(devel: Devel) -> None:
     wait_until(lambda: devel.served()[0] > 1)
     generation = wait_until(lambda: settled(devel))
     (devel.folder / 'new' / 'deep' / 'second.py').write_text('')
+    wait_until(lambda: devel.served()[0] > generation)
+
+
+def test_directory_made_just_before_the_watch_begins(devel: Devel) -> None:
+    """It comes too late for the list of what is watched, and too early to be seen."""
+    devel.write('one')
+    devel.start(
+        before="""
+import os
+from skitai import reloader
+
+watch = reloader._changes
+
+def late(directories):
+    if not os.path.exists('new'):
+        os.mkdir('new')
+        open('new/page.py', 'w').close()
+    return watch(directories)
+
+reloader._changes = late
+"""
+    )
+    devel.served()
+    generation = wait_until(lambda: settled(devel))
+    (devel.folder / 'new' / 'page.py').write_text('changed = True')
     wait_until(lambda: devel.served()[0] > generation)
 
 
