@@ -5,7 +5,7 @@ and unsetting it is an addition to a set and a removal. So a Task is told up to 
 Those that are seconds away are together in one set, the far ones: once a second the thread looks through it
 for what has come near.
 
-Shared: a bucket's set, by single operations. Making buckets, and the thread, under `_lock`. The thread is
+Shared: the sets, a bucket's and that of the far ones, by single operations. Making buckets, and the thread, under `_lock`. The thread is
 woken only for a bucket earlier than the one it sleeps until, and passes over those that are empty.
 """
 
@@ -50,7 +50,7 @@ class Clock:
         #: `looks`; if it doesn't, `look_soon ()` says that it must. When it is done it leaves its `_alarm`.
         self.far: set[Any] = set()
         self.looks = False
-        self._look = 0.0  # when
+        self._looks_at = 0.0  # when it does next
 
     def set(self, when: float, task: Expiring) -> Bucket:
         """Have `task` told; it is unset by being discarded from what this gives.
@@ -69,7 +69,7 @@ class Clock:
             bucket.discard(task)  # it was taken out at this very moment, perhaps before we were in it
 
     def look_soon(self) -> None:
-        """Somebody was added to `far` when nobody was there."""
+        """Somebody was added to `far` while the thread did not look at it."""
         key = int((time.monotonic() + LOOK) * PER_SECOND)
         with self._lock:
             self.looks = True
@@ -81,15 +81,20 @@ class Clock:
 
     def _make(self, key: int) -> Bucket:
         with self._lock:
-            bucket = self._buckets.get(key)
-            if bucket is None:
-                bucket = self._buckets[key] = set()
-                heapq.heappush(self._times, key)
+            bucket = self._bucket(key)
             if self._thread is None:
                 self._start()
             elif key < self._until:
                 self._until = key  # the next one need not wake it again
                 self._changed.notify()
+        return bucket
+
+    def _bucket(self, key: int) -> Bucket:
+        """The one for `key`, made if there is none; under `_lock`."""
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = set()
+            heapq.heappush(self._times, key)
         return bucket
 
     def close(self) -> None:
@@ -134,11 +139,7 @@ class Clock:
             when = task._deadline
             if when is None or when - now > FAR:
                 continue
-            key = int(when * PER_SECOND) + 1
-            bucket = self._buckets.get(key)
-            if bucket is None:
-                bucket = self._buckets[key] = set()
-                heapq.heappush(self._times, key)
+            bucket = self._bucket(int(when * PER_SECOND) + 1)
             bucket.add(task)
             self.far.discard(task)
             task._alarm = bucket
@@ -152,9 +153,9 @@ class Clock:
         with self._lock:
             while self._thread is me:
                 now = time.monotonic()
-                if self.looks and now >= self._look:
+                if self.looks and now >= self._looks_at:
                     self._look_at_far(now)
-                    self._look = now + LOOK
+                    self._looks_at = now + LOOK
                 while self._times:
                     key = self._times[0]
                     bucket = self._buckets[key]
@@ -171,7 +172,7 @@ class Clock:
                         return bucket
                 self._until = self._times[0] if self._times else _NEVER
                 if self.looks:
-                    self._until = min(self._until, int(self._look * PER_SECOND))
+                    self._until = min(self._until, int(self._looks_at * PER_SECOND))
                 self._changed.wait(min(max(self._until / PER_SECOND - now, 0), 3600))
                 self._until = 0
         return None

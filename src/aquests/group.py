@@ -195,8 +195,9 @@ class Tasks(Task):
         callbacks = None
         with self._lock:
             if self._members:
-                _refuse_twins([*self._members, *members])
-                self._members = [*self._members, *members]
+                together = [*self._members, *members]
+                _refuse_twins(together)
+                self._members = together
             else:
                 self._members = members
             self._named = self._named or _has_names(members)

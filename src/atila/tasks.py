@@ -106,9 +106,7 @@ class TaskMembers:
         if tasks:
             tasks = self._with_status(tasks)
         options = _options_of(named)
-        if options:
-            return deferred.Map(self._group(tasks, named, options), options)
-        return deferred.Map(self._own(aquests.Tasks(*tasks, **named)))
+        return deferred.Map(self._group(tasks, named, options), options)
 
     def Mapped(self, *tasks: Any) -> deferred.Map:
         """The same for Tasks that are a group already (SPEC RS-24)."""
