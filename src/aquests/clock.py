@@ -5,8 +5,9 @@ and unsetting it is an addition to a set and a removal. So a Task is told up to 
 Those that are seconds away are together in one set, the far ones: once a second the thread looks through it
 for what has come near.
 
-Shared: the sets, a bucket's and that of the far ones, by single operations. Making buckets, and the thread, under `_lock`. The thread is
-woken only for a bucket earlier than the one it sleeps until, and passes over those that are empty.
+Shared: the sets, a bucket's and that of the far ones, by single operations. Making buckets, and the thread,
+under `_lock`. The thread is woken only for a bucket earlier than the one it sleeps until, and passes over
+those that are empty.
 """
 
 from __future__ import annotations
