@@ -16,8 +16,8 @@ From outside, a thread that waits for the interpreter lock looks like one that i
 join the queue for the lock then. The watch needs it too: when it gets it late, others do, and what counts as
 blocked must have lasted longer.
 
-Shared: `awake`, `wanted` and the sleepers change under `_lock`; a thread's own record is written by that
-thread and only read by the watch. The watch runs on a thread of its own, while there is work.
+Shared: `awake`, `wanted`, the sleepers and the tuple of members change under `_lock`; a thread's own record is
+written by that thread and only read by the watch. The watch runs on a thread of its own, while there is work.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ class Crew:
         self.off_guard = True
         #: `here.member` is this thread's record; AttributeError before its `join`.
         self.here = threading.local()
-        #: Records live in `here`, so they go with their threads (the server ends those that are idle).
-        self._members: weakref.WeakSet[Member] = weakref.WeakSet()
-        self._left: deque[None] = deque()
+        #: Records live in `here`, so they go with their threads; the watch takes those that `_left` out.
+        self._members: tuple[weakref.ref[Member], ...] = ()
+        self._left: deque[weakref.ref[Member]] = deque()
         self._sleeping: list[Member] = []
         self._lock = threading.Lock()
         self._work = threading.Event()
@@ -110,9 +110,8 @@ class Crew:
         """This thread's record, made."""
         member: Member = Member()
         self.here.member = member
-        weakref.finalize(member, self._left.append, None).atexit = False
         with self._lock:
-            self._members.add(member)
+            self._members = (*self._members, weakref.ref(member, self._left.append))
             self.awake += 1
         return member
 
@@ -168,10 +167,8 @@ class Crew:
         before = monotonic()
         sleep(TICK)
         lag = monotonic() - before - TICK
-        with self._lock:
-            while self._left:
-                self._left.pop()
-                self.awake -= 1
+        if self._left:
+            self._forget_those_that_left()
         blocked, busy = self._look(lag)
         self._idle = 0 if busy else self._idle + 1
         spare = self.awake - blocked
@@ -188,15 +185,20 @@ class Crew:
         else:
             self._calm = 0
 
+    def _forget_those_that_left(self) -> None:
+        with self._lock:
+            while self._left:
+                left = self._left.pop()
+                self._members = tuple(member for member in self._members if member is not left)
+                self.awake -= 1
+
     def _look(self, lag: float) -> tuple[int, bool]:
         """How many threads are blocked, and whether any has work. `lag`: how late the watch is (seconds)."""
         late = monotonic() - BLOCKED_AFTER - PATIENCE * lag
         blocked, busy = 0, False
-        with self._lock:  # a thread that joins meanwhile would end the iteration in an error
-            members = list(self._members)
-        for member in members:
-            since = member.since
-            if since:
+        for found in self._members:
+            member = found()
+            if member is not None and (since := member.since):
                 busy = True
                 if since < late:
                     blocked += 1

@@ -56,7 +56,17 @@ class DirectExchange(Exchange):
     #: `_given_up`: the request was given up. `unread`: there is a body that nobody has read to its end. Set
     #: only when there is one: `_task` for a coroutine, `_on_gone` when the client is watched: who is called
     #: when it goes, `_gone` when it went; `_exhausted` when a body was asked for that isn't there.
-    __slots__ = ('_exhausted', '_given_up', '_on_given_up', '_on_gone', '_task', 'engine', 'proto', 'unread')
+    __slots__ = (
+        '__weakref__',
+        '_exhausted',
+        '_given_up',
+        '_on_given_up',
+        '_on_gone',
+        '_task',
+        'engine',
+        'proto',
+        'unread',
+    )
 
     def __init__(
         self, scope: dict[str, Any], fields: dict[bytes, bytes], proto: Any, engine: DirectEngine, now: float

@@ -1,6 +1,7 @@
 """Clients that wait: only of those that wait long it is asked whether they are there.
 
-Watching a client costs about as much as a small answer, and most are answered within milliseconds. Shared:
+Watching a client costs about as much as a small answer, and most are answered within milliseconds: what is
+kept until then are weak references, for an answered request shall make room for the next at once. Shared:
 the deque, by single operations; see `_Soon`.
 """
 
@@ -12,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 from aquests import clock
 
@@ -26,18 +28,20 @@ PATIENCE = 0.25
 class _Soon:
     """Exchanges whose clients are to be watched when they have waited, in the order in which they came.
 
+    Who answers holds them.
+
     The clock rings for the first one; `_set` is true while it is to ring. Who finds it false sets it, under
     `_lock`.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[float, Callable[[Any], object], Exchange]] = deque()
+        self._waiting: deque[tuple[float, Callable[[Any], object], ref[Exchange]]] = deque()
         self._set = False
 
     def call(self, watch: Callable[[Any], object], exchange: Exchange) -> None:
         when = time.monotonic() + PATIENCE
-        self._waiting.append((when, watch, exchange))
+        self._waiting.append((when, watch, ref(exchange)))
         if not self._set:
             self._ring(when)
 
@@ -53,14 +57,16 @@ class _Soon:
         now = time.monotonic()
         try:
             while self._waiting[0][0] <= now:
-                _, watch, exchange = self._waiting.popleft()
-                _call(watch, exchange)
+                _, watch, found = self._waiting.popleft()
+                _call(watch, found())
             self._ring(self._waiting[0][0])
         except IndexError:  # there are no more
             pass
 
 
-def _call(watch: Callable[[Any], object], exchange: Exchange) -> None:
+def _call(watch: Callable[[Any], object], exchange: Exchange | None) -> None:
+    if exchange is None:  # answered
+        return
     try:
         watch(exchange)
     except Exception:

@@ -132,19 +132,19 @@ def test_threads_may_join_while_the_watch_looks(caplog: pytest.LogCaptureFixture
     crew = Crew()
     joined: list[threading.Thread] = []
 
-    class Joining(weakref.WeakSet[Member]):
-        """Between two of its members another thread joins, if it can."""
+    class Joining(tuple[weakref.ref[Member], ...]):
+        """Between two of its members another thread joins, where the watch looks through them."""
 
-        def __iter__(self) -> Iterator[Member]:
+        def __iter__(self) -> Iterator[weakref.ref[Member]]:
             for member in super().__iter__():
-                thread = threading.Thread(target=crew.begin)
-                joined.append(thread)
-                thread.start()
-                thread.join(0.05)  # it waits for the watch to be done
+                if threading.current_thread().name == 'crew-watch':
+                    joined.append(threading.Thread(target=crew.begin))
+                    joined[-1].start()
+                    joined[-1].join(DEADLINE)
                 yield member
 
-    crew._members = Joining()
     kept = [crew.join() for _ in range(2)]
+    crew._members = Joining(crew._members)
     crew.start()
     kept[0].since = time.monotonic()
     crew.alert()
