@@ -182,7 +182,12 @@ class Clock:
 clock = Clock()
 
 
+#: Clocks of a parent process: the Tasks that they hold are not ours to end.
+_inherited: list[Clock] = []
+
+
 def forget() -> None:
     """Begin anew, in a forked child: the thread and perhaps a held lock are the parent's."""
     global clock
+    _inherited.append(clock)
     clock = Clock()

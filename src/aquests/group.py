@@ -117,7 +117,7 @@ class Tasks(Task):
         self._pending = 0
         self._members: list[_Member] = []
         self._named = False
-        self._add(_members_of(tasks_or_list, named))
+        self._add(_members_of(tasks_or_list, named), bool(named))
 
     # -- results ----------------------------------------------------------------------------------------
 
@@ -183,15 +183,16 @@ class Tasks(Task):
 
         Add before the group is waited for: whoever was told that it is done is not told again.
         """
-        self._add(_members_of(tasks, named))
+        self._add(_members_of(tasks, named), bool(named))
         return self
 
     def merge(self, tasks: Tasks) -> Tasks:
         """Add the Tasks of another group, with their names. The group itself."""
-        self._add(list(tasks._members))
+        self._add(list(tasks._members), tasks._named)
         return self
 
-    def _add(self, members: list[_Member]) -> None:
+    def _add(self, members: list[_Member], named: bool) -> None:
+        """`named`: one of them has a name, or more."""
         callbacks = None
         with self._lock:
             if self._members:
@@ -200,7 +201,7 @@ class Tasks(Task):
                 self._members = together
             else:
                 self._members = members
-            self._named = self._named or _has_names(members)
+            self._named = self._named or named
             pending = [task for _, task, _ in members if task._result is None]
             over = self._over
             if pending:
@@ -321,10 +322,6 @@ def _refuse_twins(members: list[_Member]) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise TypeError(f'two results of Tasks are named {twice!r}')
-
-
-def _has_names(members: list[_Member]) -> bool:
-    return any(name is not None for name, _, _ in reversed(members))  # most often the last has one
 
 
 def _asked_for(name: str, task: Task) -> _Member:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import types
 from asyncio import _get_running_loop
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any
 
 from . import loop as loops
@@ -66,13 +66,14 @@ class LoopTask(Task):
         context, self._context = self._context, None
         if self._result is None:
             run = self._run()
-            run.send(None)  # up to `_begun ()`: cancelled before its first step it still is told
-            _running.add(self)
+            run.send(None)  # up to `_begun`: cancelled before its first step it still is told
             self._runs = loop.create_task(run, context=context)
+            if self._alarm is None:
+                _running.add(self)
 
     async def _run(self) -> None:
         try:
-            await _begun()
+            await _begun
             value = await self._work()
         except asyncio.CancelledError:  # by `_stop`, by the loop's end, or by its own code
             self._fail(TaskCancelled(f'{self._describe()} was cancelled'))
@@ -85,7 +86,8 @@ class LoopTask(Task):
             self._succeed(value)
         finally:
             self._runs = None
-            _running.discard(self)
+            if _running:
+                _running.discard(self)
 
     def _stop(self) -> None:
         loop = getattr(self, '_loop', None)  # not there if its time is up before it begins
@@ -97,12 +99,17 @@ class LoopTask(Task):
 
     def _cancel(self) -> None:
         if self._runs is not None:
+            _running.add(self)  # the clock has let go of it
             self._runs.cancel()
 
 
-@types.coroutine
-def _begun() -> Generator[None, None, None]:
-    yield
+class _Begun:
+    """Awaited it yields once, as `asyncio.sleep (0)`. A tuple's iterator does that with the least ado."""
+
+    __await__ = staticmethod(partial(iter, (None,)))
+
+
+_begun: Any = _Begun()
 
 
 class _Inbox:
@@ -156,7 +163,8 @@ def _inbox_of(loop: asyncio.AbstractEventLoop) -> _Inbox:
 
 _IS_COROUTINE = inspect.CO_COROUTINE
 
-#: What runs now: held here, for the loop itself only has weak references to its tasks.
+#: What runs now and has no deadline (or none any more): held here, for the loop itself only has weak
+#: references to its tasks. The others the clock holds.
 _running: set[LoopTask] = set()
 #: What ran in a parent process: let go of here it would be ended here, with what it has to do at its end.
 _inherited: list[object] = []

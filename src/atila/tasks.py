@@ -177,6 +177,11 @@ def _cancel(scope: weakref.ref[aquests.Scope]) -> None:
 def _options_of(named: dict[str, Any]) -> dict[str, Any]:
     """The options of `was.Map`, taken out of its keywords. TypeError for an unknown one."""
     options: dict[str, Any] = {}
+    for key in named:
+        if key[:2] == '__':
+            break
+    else:
+        return options
     for key in list(named):
         if key[:2] == '__':
             name = key[2:]

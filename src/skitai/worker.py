@@ -3,9 +3,6 @@
 Apps are mounted and unmounted on a thread of their own while the loop runs, so that their hooks and handlers
 may wait for what runs on it: a query, for instance.
 
-Apps are mounted and unmounted on a thread of their own while the loop runs: their hooks may wait for what
-runs on it, a query for instance.
-
 It lives between the master's fork and its own `os._exit`. Exit codes: 0 stopped, 2 an app could not be
 loaded (the master then stops instead of starting it again and again, SPEC B.7).
 """
@@ -24,6 +21,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -44,8 +42,10 @@ _TASKS_END = 2.0
 #: New objects (less those gone) after which the collector looks at them; Python's own is 700. Requests that
 #: wait have some dozens each: it should not look at those of hundreds of them again and again.
 _COLLECT_AFTER = 50_000
-#: Seconds after which it looks at them anyway: few objects may hold much.
+#: Seconds after which it looks at them anyway: few objects may hold much. Where many requests wait it takes
+#: longer: then it looks less often, so that no more than a hundredth of the time goes into it.
 _COLLECT_EVERY = 1.0
+_COLLECT_PAUSE = 100
 
 log = logging.getLogger('skitai.server')
 
@@ -156,9 +156,10 @@ def _spare_the_collector(loop: asyncio.AbstractEventLoop) -> None:
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
 
     def look() -> None:
+        began = time.monotonic()
         if gc.isenabled():
             gc.collect(1)
-        loop.call_later(_COLLECT_EVERY, look)
+        loop.call_later(max(_COLLECT_EVERY, _COLLECT_PAUSE * (time.monotonic() - began)), look)
 
     loop.call_later(_COLLECT_EVERY, look)
 

@@ -17,7 +17,7 @@ import pytest
 from projects import wait_for
 
 import aquests
-from aquests import Async, Tasks, loop, looptask
+from aquests import Async, Tasks, loop
 from aquests.errors import TaskCancelled, TaskTimeout, WouldBlock
 
 var: ContextVar[str] = ContextVar('var', default='nothing')
@@ -26,6 +26,11 @@ var: ContextVar[str] = ContextVar('var', default='nothing')
 async def double(x: int) -> int:
     await asyncio.sleep(0)
     return 2 * x
+
+
+def running() -> int:
+    """How many coroutines are on the loop."""
+    return len(asyncio.all_tasks(loop.get()))
 
 
 class Forever:
@@ -209,8 +214,39 @@ def test_one_that_swallows_its_cancelling_changes_nothing() -> None:
     task = Async(stubborn, timeout=0.05)
     with pytest.raises(TaskTimeout):
         task.fetch()
-    wait_for(lambda: not looptask._running, 'its end')
+    wait_for(lambda: not running(), 'its end')
     assert task.dispatch().status == aquests.STA_TIMEOUT
+
+
+@pytest.mark.parametrize('timeout', [None, 60, 0.2])
+def test_what_runs_is_held_to_its_end(timeout: float | None) -> None:
+    """Also one that nobody refers to but itself, and one that has something to do when its time is up."""
+    ended: list[str] = []
+    futures: list[weakref.ref[Any]] = []
+
+    async def work() -> None:
+        try:
+            future = asyncio.get_running_loop().create_future()
+            futures.append(weakref.ref(future))
+            await future
+        finally:
+            await asyncio.create_task(put_in_order())
+            ended.append('in order')
+
+    async def put_in_order() -> None:
+        await asyncio.sleep(0.02)
+
+    task = Async(work, timeout=timeout)
+    gone = weakref.ref(task)
+    wait_for(lambda: futures, 'the beginning')
+    del task
+    gc.collect()
+    assert futures[0]() is not None
+    if timeout != 0.2:
+        assert gone() is not None
+        gone().cancel()  # type: ignore[union-attr]
+    wait_for(lambda: gc.collect() >= 0 and ended, 'its end')
+    wait_for(lambda: gc.collect() >= 0 and gone() is None, 'nothing that is left of it')
 
 
 def test_cancelled_before_it_began_it_never_does() -> None:
@@ -232,7 +268,7 @@ def test_cancelled_before_it_began_it_never_does() -> None:
         blocking.commit()
     Async(double, 1).commit()
     assert not called
-    wait_for(lambda: not looptask._running, 'nothing that runs')
+    wait_for(lambda: not running(), 'nothing that runs')
 
 
 def test_cancelled_between_its_making_and_its_first_step() -> None:
@@ -240,10 +276,10 @@ def test_cancelled_between_its_making_and_its_first_step() -> None:
         task = Async(double, 1)
         task.cancel()
         await asyncio.sleep(0.01)
-        assert task not in looptask._running
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     Async(main).commit()
-    wait_for(lambda: not looptask._running, 'nothing that runs')
+    wait_for(lambda: not running(), 'nothing that runs')
 
 
 # -- the end ----------------------------------------------------------------------------------------------
@@ -276,7 +312,7 @@ def test_what_begins_at_the_end_is_waited_for() -> None:
 
     kept: list[Any] = []
     task = Async(work, timeout=None)
-    wait_for(lambda: looptask._running, 'the beginning')
+    wait_for(lambda: running() == 1, 'the beginning')
     aquests.shutdown(2)
     assert finished == ['in order']
     assert task.done()
@@ -287,14 +323,16 @@ def test_what_hangs_at_the_end_is_cancelled_after_a_while() -> None:
         await asyncio.sleep(60)
 
     async def work() -> None:
+        began.set()
         try:
             await asyncio.sleep(60)
         finally:
             kept.append(asyncio.ensure_future(hang()))
 
     kept: list[Any] = []
+    began = threading.Event()
     Async(work)
-    wait_for(lambda: looptask._running, 'the beginning')
+    assert began.wait(5)
     started = time.monotonic()
     aquests.shutdown(0.2)
     assert time.monotonic() - started < 2
@@ -384,7 +422,7 @@ def test_a_thousand_that_fail_leave_nothing() -> None:
             time.sleep(0.01)
     for task in tasks:
         task.dispatch()
-    wait_for(lambda: not looptask._running, 'nothing that runs')
+    wait_for(lambda: not running(), 'nothing that runs')
     wait_for(
         lambda: (threading.active_count(), len(os.listdir('/proc/self/fd'))) <= (before[0] + 2, before[1]),
         'threads and descriptors as before',

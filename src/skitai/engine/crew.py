@@ -16,8 +16,9 @@ From outside, a thread that waits for the interpreter lock looks like one that i
 join the queue for the lock then. The watch needs it too: when it gets it late, others do, and what counts as
 blocked must have lasted longer.
 
-Shared: `awake`, `wanted`, the sleepers and the tuple of members change under `_lock`; a thread's own record is
-written by that thread and only read by the watch. The watch runs on a thread of its own, while there is work.
+Shared: `awake`, `wanted`, the sleepers and the tuple of members change under `_lock`; a thread's own record
+is written by that thread and only read by the watch. The watch runs on a thread of its own, while there is
+work.
 """
 
 from __future__ import annotations

@@ -21,8 +21,10 @@ from ..exchange import Exchange
 
 log = logging.getLogger('skitai.engine')
 
-#: Seconds that a client waits before it is watched.
+#: Seconds that a client waits before it is watched, and so many more until the clock rings for those that
+#: came after the first: each time it takes the interpreter's lock from those that work.
 PATIENCE = 0.25
+PAUSE = 0.05
 
 
 class _Soon:
@@ -59,7 +61,7 @@ class _Soon:
             while self._waiting[0][0] <= now:
                 _, watch, found = self._waiting.popleft()
                 _call(watch, found())
-            self._ring(self._waiting[0][0])
+            self._ring(max(self._waiting[0][0], now + PAUSE))
         except IndexError:  # there are no more
             pass
 
