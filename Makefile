@@ -19,9 +19,10 @@ $(STAMP): pyproject.toml
 serve: $(STAMP)  ## install, then serve examples/hello at http://127.0.0.1:5000
 	@$(BIN)/python examples/hello/serve.py
 
-# On a machine that others use too, a test that times something may fail once: what failed is run again, by itself.
+# A file of tests for each core at a time. On a machine that others use too, a test that times something may fail once:
+# what failed is run again, by itself.
 test: $(STAMP)  ## install, then run every test
-	$(BIN)/python -m pytest || { \
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile || { \
 		echo 'Once more, only what failed. A test that passes now depends on the machine: mend it.'; \
 		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
