@@ -151,6 +151,28 @@ def test_http_2_without_tls(launch: Launcher) -> None:
     assert served.get('/').data['version'] == '1.1'
 
 
+def test_http_1_only(launch: Launcher, keys: dict[str, tuple[bytes, bytes]]) -> None:
+    """`http2 = False`: who offers both gets HTTP/1.1, who speaks HTTP/2 only is refused."""
+    client = launch(files(keys, 'pkcs8', ENABLE.replace('run ()', 'run (http2 = False)')), ssl=True)
+    served = client, launch.directory / 'certs' / 'cert.pem'
+    with http(served, http2=True) as both:
+        answer = both.get('/')
+        assert answer.http_version == 'HTTP/1.1'
+        assert answer.json()['version'] == '1.1'
+    with http(served, http1=False, http2=True) as modern, pytest.raises(httpx2.HTTPError):
+        modern.get('/')
+
+
+def test_http_1_only_without_tls(launch: Launcher) -> None:
+    served = launch(script('skitai.run (http2 = False)'))
+    with (
+        httpx2.Client(base_url=served.base_url, http1=False, http2=True, timeout=20) as modern,
+        pytest.raises(httpx2.HTTPError),
+    ):
+        modern.get('/')
+    assert served.get('/').data['version'] == '1.1'
+
+
 def test_the_start_names_the_https_address(secure: tuple[ServerClient, Path]) -> None:
     """SPEC ST-10."""
     client, _ = secure

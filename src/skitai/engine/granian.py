@@ -170,7 +170,7 @@ class _Server:
             py_threads=threads,
             py_threads_idle_timeout=THREADS_IDLE,
             backpressure=_most_connections(),
-            http_mode='auto',
+            http_mode='auto' if settings.http2 else '1',
             http1_opts=HTTP1Settings(header_read_timeout=int(settings.keep_alive * 1000)),
             http2_opts=HTTP2Settings(),
             websockets_enabled=True,
