@@ -55,7 +55,8 @@ class Settings:
     network_timeout: float = 30.0
     #: An idle keep-alive connection, and the time for a request's header block.
     keep_alive: float = 30.0
-    #: Speak HTTP/2 with clients that do. A connection that may change to it takes 12 KB more than one of HTTP/1.1.
+    #: Speak HTTP/2 with clients that do. A connection that may change to it takes 12 KB more than one of
+    #: HTTP/1.1.
     http2: bool = True
     #: At SIGTERM: requests in flight get so long, then they are cancelled.
     drain_timeout: float = 30.0
