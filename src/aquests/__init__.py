@@ -16,7 +16,7 @@ from __future__ import annotations
 import atexit
 from typing import TYPE_CHECKING, Any
 
-from . import errors, loop
+from . import errors, loop, unfetched
 from .group import Tasks
 from .looptask import Async
 from .pools import configure, shutdown
@@ -80,4 +80,11 @@ _LATER = frozenset(
     ['delete', 'get', 'head', 'jsonrpc', 'options', 'patch', 'post', 'put', 'stub', 'upload', 'xmlrpc']
 )
 
-atexit.register(shutdown, 2.0)
+
+def _end() -> None:
+    """Of the interpreter."""
+    shutdown(2.0)
+    unfetched.close_all()
+
+
+atexit.register(_end)

@@ -63,6 +63,9 @@ class NetworkError(TaskError, ConnectionError):
         super().__init__(message)
         self.sent = sent
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.sent), self.__dict__
+
 
 class MalformedAnswer(TaskError):
     """A server's answer makes no sense (SPEC LB-06). It has got the request: no other member is asked."""
@@ -190,8 +193,11 @@ class SubprocessFailed(TaskError):
     """
 
     def __init__(self, command: str, returncode: int, stderr: str) -> None:
-        super().__init__(f'{command!r} ended with {returncode}: {stderr.strip() or "no message"}')
+        super().__init__(command, returncode, stderr)  # all of them, so that it can travel between processes
         self.command, self.returncode, self.stderr = command, returncode, stderr
+
+    def __str__(self) -> str:
+        return f'{self.command!r} ended with {self.returncode}: {self.stderr.strip() or "no message"}'
 
 
 class OutputTooLong(TaskError):

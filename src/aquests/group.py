@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -82,7 +82,13 @@ def _element(value: Any, step: str, name: str) -> Any:
 
 
 def _as_dict(task: Task) -> Any:
-    return task.dict() if isinstance(task, Tasks) else Record(task.fetch())
+    if isinstance(task, Tasks):
+        return task.dict()
+    value = task.fetch()
+    try:
+        return Record(value)
+    except (TypeError, ValueError):
+        raise NoSuchElement(f'the result is no dict, but {type(value).__name__}') from None
 
 
 class Tasks(Task):
@@ -108,6 +114,22 @@ class Tasks(Task):
         meta: Mapping[str, Any] | None = None,
         **named: Any,
     ) -> None:
+        self._begin(tasks_or_list, named, timeout, meta)
+
+    @classmethod
+    def of(cls, tasks: Sequence[Any], named: Mapping[str, Any], timeout: float | None = TIMEOUT) -> Tasks:
+        """`Tasks (*tasks, **named)` where any name, `timeout` and `meta` too, is that of a result."""
+        group = cls.__new__(cls)
+        group._begin(tasks, named, timeout, None)
+        return group
+
+    def _begin(
+        self,
+        tasks: Sequence[Any],
+        named: Mapping[str, Any],
+        timeout: float | None,
+        meta: Mapping[str, Any] | None,
+    ) -> None:
         Task.__init__(self, meta, None, None)
         if timeout is not TIMEOUT:
             timeout = seconds(timeout)
@@ -117,7 +139,7 @@ class Tasks(Task):
         self._pending = 0
         self._members: list[_Member] = []
         self._named = False
-        self._add(_members_of(tasks_or_list, named), bool(named))
+        self._add(_members_of(tasks, named), bool(named))
 
     # -- results ----------------------------------------------------------------------------------------
 
@@ -135,8 +157,8 @@ class Tasks(Task):
 
     def commit(self, timeout: float | None = None) -> None:
         """Wait; raise if a Task failed."""
-        self._await_result(timeout)
-        for task in self:
+        self._await_all(timeout)
+        for _, task, _ in self._members:
             task.commit()
 
     def dict(self, timeout: float | None = None) -> Record:
@@ -167,13 +189,15 @@ class Tasks(Task):
     def __bool__(self) -> bool:
         return True
 
-    def __getitem__(self, key: int | str) -> Any:
-        """One Task's Result, by its place or its name."""
+    def __getitem__(self, key: int | str | slice) -> Any:
+        """One Task's Result, by its place or its name; those of a slice as a list."""
         if isinstance(key, str):
             for name, task, _ in self._members:
                 if name == key:
                     return task.dispatch()
             raise KeyError(key)
+        if isinstance(key, slice):
+            return Results(task.dispatch() for _, task, _ in self._members[key])
         return self._members[key][1].dispatch()
 
     # -- members ----------------------------------------------------------------------------------------
@@ -181,9 +205,13 @@ class Tasks(Task):
     def add(self, *tasks: Any, **named: Any) -> Tasks:
         """More Tasks, under the same deadline; the group is done when they are too. The group itself.
 
-        Add before the group is waited for: whoever was told that it is done is not told again.
+        ValueError for itself, as one of them. Add before the group is waited for: whoever was told that it is
+        done is not told again.
         """
-        self._add(_members_of(tasks, named), bool(named))
+        members = _members_of(tasks, named)
+        if any(task is self for _, task, _ in members):
+            raise ValueError('a group of Tasks cannot be one of its own')
+        self._add(members, bool(named))
         return self
 
     def merge(self, tasks: Tasks) -> Tasks:
@@ -245,11 +273,15 @@ class Tasks(Task):
         if callbacks is not None:
             self._tell(callbacks)
 
-    def _collect(self, method: str, timeout: float | None) -> Any:
+    def _await_all(self, timeout: float | None) -> None:
+        """Wait; TaskTimeout if that was too short."""
         if self._result is None:
             waited = self._await_result(timeout)
             if self._result is None:
-                waited.fetch()  # raises: the wait was too short
+                waited.fetch()  # raises
+
+    def _collect(self, method: str, timeout: float | None) -> Any:
+        self._await_all(timeout)
         members = self._members
         if not self._named:
             return [_value(task, asked, method) for _, task, asked in members]
@@ -297,7 +329,7 @@ def _finish(task: Task, error: type[TaskTimeout] | type[TaskCancelled]) -> None:
         task.cancel()
 
 
-def _members_of(tasks: tuple[Any, ...], named: Mapping[str, Any]) -> list[_Member]:
+def _members_of(tasks: Sequence[Any], named: Mapping[str, Any]) -> list[_Member]:
     members: list[_Member] = [(None, task, None) for task in _flat(tasks)] if tasks else []
     asked = False
     for name, value in named.items():
@@ -307,7 +339,9 @@ def _members_of(tasks: tuple[Any, ...], named: Mapping[str, Any]) -> list[_Membe
                 members.append(_asked_for(name, value))
             else:
                 members.append((name, value, None))
-        elif isinstance(value, list | tuple) and value and all(isinstance(task, Task) for task in value):
+        elif isinstance(value, list | tuple) and any(isinstance(task, Task) for task in value):
+            if not all(isinstance(task, Task) for task in value):
+                raise TypeError(f'{name}: a list of Tasks has nothing but Tasks, not {value!r}')
             asked = True
             members.append(_asked_for(name, Tasks(*value, timeout=None)))
         else:
@@ -329,11 +363,11 @@ def _asked_for(name: str, task: Task) -> _Member:
     return key, task, _Asked(name, method, steps) if method or steps else None
 
 
-def _flat(tasks: tuple[Any, ...]) -> Iterator[Task]:
+def _flat(tasks: Iterable[Any]) -> Iterator[Task]:
     for task in tasks:
         if isinstance(task, Task):
             yield task
-        elif isinstance(task, list | tuple | set | Iterator):
-            yield from _flat(tuple(task))
+        elif isinstance(task, Iterable) and not isinstance(task, str | bytes | Mapping):
+            yield from _flat(task)
         else:
             raise TypeError(f'Tasks takes Tasks, lists of Tasks, and named values, not {task!r}')

@@ -46,11 +46,9 @@ class _OwnLoop:
         self.loop.run_forever()
 
     def close(self, timeout: float) -> None:
-        """Cancel what runs, wait for it at most `timeout` seconds, close."""
-        if threading.current_thread() is self._thread:
-            raise RuntimeError('aquests.shutdown () was called on the loop that it is to end')
+        """Tasks have `timeout` seconds, then all that runs is cancelled and waited for; close."""
         try:
-            asyncio.run_coroutine_threadsafe(self._end(timeout), self.loop).result(2 * timeout + 1)
+            asyncio.run_coroutine_threadsafe(self._end(timeout), self.loop).result(timeout + 2 * CLOSING)
         except TimeoutError:  # something blocks the loop: it cannot be ended
             return
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -72,9 +70,18 @@ class _OwnLoop:
         if closing.is_alive():
             log.warning('something is still open on the event loop of aquests: it is left behind')
 
+    def refuse_on_its_thread(self) -> None:
+        if threading.current_thread() is self._thread:
+            raise RuntimeError('aquests.shutdown () was called on the loop that it is to end')
+
     async def _end(self, timeout: float) -> None:
-        await end(timeout)
-        await _end_tasks(timeout)
+        deadline = self.loop.time() + timeout
+        await asyncio.sleep(0)  # those made this moment begin
+        while (running := _tasks_of_ours()) and (left := deadline - self.loop.time()) > 0:
+            await asyncio.wait(running, timeout=left)
+        rest = min(max(deadline - self.loop.time(), 0.5), CLOSING)
+        await end(rest)
+        await _end_tasks(rest)
 
 
 def use(loop: asyncio.AbstractEventLoop | None) -> None:
@@ -114,6 +121,13 @@ async def end(timeout: float) -> None:
             log.error('connections could not be closed', exc_info=closed)
 
 
+def refuse_on_its_thread() -> None:
+    """RuntimeError on the thread of our own loop: that cannot wait for its own end."""
+    own = _own
+    if own is not None:
+        own.refuse_on_its_thread()
+
+
 def close(timeout: float) -> None:
     """End our own loop; one that `use` was told is its owner's."""
     global _own, _used
@@ -130,6 +144,14 @@ def forget() -> None:
     _own = _used = None
     _closers.clear()
     _lock = threading.Lock()
+
+
+def _tasks_of_ours() -> set[asyncio.Task[Any]]:
+    """The asyncio tasks in which Tasks run; others' are what libraries have in the background."""
+    from .looptask import LoopTask  # which needs us
+
+    run = LoopTask._run.__code__
+    return {task for task in asyncio.all_tasks() if getattr(task.get_coro(), 'cr_code', None) is run}
 
 
 async def _end_tasks(timeout: float) -> None:

@@ -142,6 +142,13 @@ class Pool:
                 return False
             return True
 
+    def resize(self, size: int, queue: int) -> None:
+        """So many Tasks at a time, and in the queue, from now on."""
+        with self._lock:
+            self.size, self.queue = size, queue
+            if not self.closed:
+                self._fill()
+
     def counts(self) -> tuple[int, int, int, int]:
         """(threads, running, idle, waiting), for the curious."""
         with self._lock:

@@ -35,6 +35,8 @@ class Sizes:
 
 #: For what has None as a value.
 _UNSAID: Any = object()
+#: Seconds, three years.
+_NO_LIMIT = 1e8
 sizes = Sizes()
 _pools: dict[str, Pool] = {}
 _lock = threading.Lock()
@@ -61,7 +63,7 @@ def configure(
     with _lock:
         sizes = dataclasses.replace(sizes, **changed)  # type: ignore[arg-type]
         for name, pool in _pools.items():
-            pool.size, pool.queue = getattr(sizes, name), sizes.queue
+            pool.resize(getattr(sizes, name), sizes.queue)
 
 
 def pool_of(name: str, runner: Callable[[], Runner], keep: float | None = 30.0) -> Pool:
@@ -82,13 +84,16 @@ def pool_of(name: str, runner: Callable[[], Runner], keep: float | None = 30.0) 
         return pool
 
 
-def shutdown(timeout: float = 5.0) -> None:
+def shutdown(timeout: float | None = 5.0) -> None:
     """End everything: what waits is cancelled, what runs has `timeout` seconds, then it is cancelled too.
 
     Processes and commands are killed; a thread that hangs cannot be, it is left behind. Returns within about
-    `timeout` + 2 s. Called at the interpreter's end too. What is made later begins anew.
+    `timeout` + 2 s; None for no limit. Called at the interpreter's end too. What is made later begins anew.
+    RuntimeError on the thread of the loop that it is to end.
     """
-    deadline = time.monotonic() + timeout
+    limit = seconds(timeout)
+    loop.refuse_on_its_thread()
+    deadline = time.monotonic() + (_NO_LIMIT if limit is None else limit)
     with _lock:
         pools = list(_pools.values())
         _pools.clear()

@@ -259,10 +259,12 @@ def _main_script() -> tuple[str, str] | None:
     """('module', its name) or ('path', its file) of the main script; None where there is none."""
     main = sys.modules.get('__main__')
     name = getattr(getattr(main, '__spec__', None), 'name', None)
+    path = getattr(main, '__file__', None)
+    if name == '__main__' and path is not None:  # of a directory, or a zip file, that was started itself
+        return 'path', os.path.abspath(os.path.dirname(path))
     if name is not None:
         return 'module', name
-    path = getattr(main, '__file__', None)
-    return None if path is None else ('path', os.path.abspath(path))
+    return ('path', os.path.abspath(path)) if path is not None and os.path.exists(path) else None
 
 
 def _forked() -> None:

@@ -97,8 +97,9 @@ def _answer(work: bytes) -> bytes:
 def _failed(error: BaseException, trace: str) -> bytes:
     try:
         answer = pickle.dumps((False, error, trace), pickle.HIGHEST_PROTOCOL)
-        pickle.loads(answer)  # many exceptions can be pickled, but not loaded
-        return answer
+        if isinstance(pickle.loads(answer)[1], BaseException):  # many can be pickled, but not loaded
+            return answer
+        raise TypeError
     except Exception:
         return pickle.dumps((False, TaskError(f'{type(error).__name__}: {error}'), trace))
 

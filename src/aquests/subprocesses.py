@@ -36,10 +36,10 @@ class Subprocess(Task):
     """Run `cmd`: a str by the shell, a list of arguments without one (SPEC TH-02).
 
     Its result is what it printed on stdout, as str (UTF-8; what is none is replaced). It is there when the
-    command has ended and nobody holds its stdout open any more. Fails with SubprocessFailed (`returncode`,
-    `stderr`) if the exit code isn't 0, with TaskTimeout after `timeout` seconds (300; None for no limit),
-    with OutputTooLong for more than `limit` bytes of stdout (64 MB); in the last two cases, as by `cancel ()`
-    and `aquests.shutdown ()`, it is killed with all that it started. Its stdin is empty.
+    command has ended and nobody holds its stdout or stderr open any more. Fails with SubprocessFailed
+    (`returncode`, `stderr`) if the exit code isn't 0, with TaskTimeout after `timeout` seconds (300; None for
+    no limit), with OutputTooLong for more than `limit` bytes of stdout (64 MB); in the last two cases, as by
+    `cancel ()` and `aquests.shutdown ()`, it is killed with all that it started. Its stdin is empty.
 
     At most `aquests.configure (subprocesses = 32)` run at a time; more wait.
     """
@@ -57,7 +57,9 @@ class Subprocess(Task):
     ) -> None:
         if not cmd or not isinstance(cmd, str | list | tuple):
             raise TypeError(f'Subprocess takes a command as str or list of str, not {cmd!r}')
-        self._command: str | list[str] = cmd if isinstance(cmd, str) else [str(part) for part in cmd]
+        if type(limit) is not int or limit < 0:
+            raise ValueError(f'Subprocess: limit = {limit!r}: it takes a number of bytes')
+        self._command: str | list[str] = cmd if isinstance(cmd, str) else [_argument(part) for part in cmd]
         self._limit = limit
         self._output = ''
         self._process: subprocess.Popen[bytes] | None = None
@@ -68,7 +70,8 @@ class Subprocess(Task):
     def lines(self, timeout: float | None = None) -> list[str]:
         """The lines that the command printed, unfiltered and without line ends; waits and raises as fetch."""
         self.commit(timeout)
-        return self._output.splitlines()
+        # As bytes: a str would be split where it has a form feed, or one of Unicode's separators, too.
+        return [line.decode() for line in self._output.encode().splitlines()]
 
     def kill(self) -> None:
         """Kill the command and what it started; it then ends with -9. Not yet begun, it is cancelled."""
@@ -179,6 +182,10 @@ class Subprocess(Task):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+def _argument(part: Any) -> str:
+    return os.fsdecode(part) if isinstance(part, bytes | os.PathLike) else str(part)
 
 
 class _Runner(Runner):

@@ -300,7 +300,7 @@ class Task:
         if result is not None:
             return result
         refuse_on_loop(self._describe)
-        if timeout is not None and timeout != timeout:
+        if timeout is not None and (timeout != timeout or not isinstance(timeout, int | float)):
             seconds(timeout)  # raises: it is no number. A negative one, as it may be computed, is no wait
         gate = threading.Lock()
         gate.acquire()
@@ -359,6 +359,10 @@ class Mask(Task):
         status_code: int = 200,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
+        if error is not None and not isinstance(error, BaseException):
+            raise TypeError(f'Mask: error = {error!r}: it takes an exception')
+        if type(status_code) is not int:
+            raise TypeError(f'Mask: status_code = {status_code!r}: it takes a number')
         # Not super ().__init__ (): there is nothing to wait for, and a Mask should cost next to nothing.
         self.meta = {} if meta is None else dict(meta)
         self._filter = self._callbacks = self._alarm = self._deadline = self._scope = None

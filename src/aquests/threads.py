@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import Any
@@ -40,9 +40,13 @@ class Options:
             raise TypeError(f'{kind}: args takes a tuple, as in args = ({args!r},)')
         self.args = tuple(args)
         self.meta = kargs.pop('meta', None)
+        kwargs = kargs.pop('kwargs', {})
+        for name, value in (('meta', self.meta or {}), ('kwargs', kwargs)):
+            if not isinstance(value, Mapping):
+                raise TypeError(f'{kind}: {name} takes a dict, not {value!r}')
         self.filter = kargs.pop('filter', None)
         self.timeout = seconds(kargs.pop('timeout', self.timeout))
-        self.kwargs = {**kargs.pop('kwargs', {}), **kargs}
+        self.kwargs = {**kwargs, **kargs}
 
 
 def begin(pool: Pool, task: Task) -> None:

@@ -2,7 +2,8 @@
 
 A Watch ends with its Task, perhaps in the middle of a collection of garbage, under whatever lock that
 thread holds: nothing may be done there but to queue it (SimpleQueue is made for that). A thread, started with
-the first failure, writes what is queued; `close` writes the rest.
+the first failure, writes what is queued; `close` writes the rest. At the interpreter's end `close_all` writes
+those that are held still, for nobody will look at them any more.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import weakref
 
 log = logging.getLogger('aquests')
 
@@ -19,17 +21,20 @@ _Dropped = queue.SimpleQueue[tuple[str, BaseException] | None]
 _dropped: _Dropped = queue.SimpleQueue()
 _writer: threading.Thread | None = None
 _lock = threading.Lock()  # guards the writing of `_writer`
+#: Added to by any thread, read at the end.
+_held: weakref.WeakSet[Watch] = weakref.WeakSet()
 
 
 class Watch:
     """Held by the Result of a failed Task; logs the failure unless it was `seen` when it is let go of."""
 
-    __slots__ = ('_error', '_name', '_queue', 'seen')
+    __slots__ = ('__weakref__', '_error', '_name', '_queue', 'seen')
 
     def __init__(self, name: str, error: BaseException) -> None:
         self._name, self._error = name, error
         self._queue = _dropped
         self.seen = False
+        _held.add(self)
         if _writer is None:
             _start()
 
@@ -50,9 +55,19 @@ def close() -> None:
         _write(_dropped)
 
 
+def close_all() -> None:
+    """At the interpreter's end."""
+    for watch in list(_held):
+        if not watch.seen:
+            watch.seen = True
+            _dropped.put((watch._name, watch._error))
+    close()
+
+
 def forget() -> None:
-    """Begin anew, in a forked child: what is queued is the parent's."""
-    global _dropped, _writer, _lock
+    """Begin anew, in a forked child: what is queued, or held, is the parent's."""
+    global _dropped, _writer, _lock, _held
+    _held = weakref.WeakSet()
     _dropped, _writer, _lock = queue.SimpleQueue(), None, threading.Lock()
 
 

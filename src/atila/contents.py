@@ -40,7 +40,7 @@ from skitai.mounts.ranges import UnsatisfiableRange, parse_range
 from skitai.preference import abspath
 
 from . import jsons
-from .errors import HTTPError, fail, parse_status
+from .errors import ClientGone, HTTPError, fail, parse_status
 
 if TYPE_CHECKING:
     from .was import Was
@@ -561,9 +561,13 @@ def is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def on_thread(was: Was, function: Callable[[], Any]) -> None:
-    """Run `function` on a service thread, as this request's code."""
-    was.exchange.on_service_thread(partial(Context().run, _in_request, was, function))
+def on_thread(was: Was, function: Callable[[], Any], context: Context | None = None) -> None:
+    """Run `function` on a service thread, as this request's code: in a copy of the context that is now, or in
+    `context`.
+    """
+    if context is None:
+        context = copy_context()
+    was.exchange.on_service_thread(partial(context.run, _in_request, was, function))
 
 
 def _in_request(was: Was, function: Callable[[], Any]) -> None:
@@ -610,10 +614,11 @@ async def _relay(
             part = await anext(parts)
         except StopAsyncIteration:
             break
-        except BaseException:
+        except BaseException as error:
             if is_cancelled():
                 raise
-            log.exception('%s %s: the stream failed half-way', was.exchange.method, was.exchange.path)
+            if not isinstance(error, ClientGone):
+                log.exception('%s %s: the stream failed half-way', was.exchange.method, was.exchange.path)
             return
         if part:
             await send({'type': 'http.response.body', 'body': part, 'more_body': True})

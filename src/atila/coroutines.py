@@ -24,6 +24,7 @@ from aquests import Task
 from skitai.context import current
 
 from . import contents, limits
+from .errors import ClientGone
 
 if TYPE_CHECKING:
     from .cycle import Surrounded
@@ -59,20 +60,25 @@ class Input:
         return reader_of(self._was).read(self.size).__await__()
 
 
-class ClientGone(Exception):
-    """The client went while its request was read."""
-
-
 class Reader:
     """The body of a request as it arrives. On the event loop only."""
 
     def __init__(self, receive: Receive) -> None:
         self.receive = receive
         self._buffer = bytearray()
-        self._ended = False
+        self._ended = self._reads = False
         self._receiving: asyncio.Future[dict[str, Any]] | None = None
 
     async def read(self, size: int) -> bytes:
+        if self._reads:
+            raise RuntimeError('was.Input: the body is read already; wait for one part before the next')
+        self._reads = True
+        try:
+            return await self._read(size)
+        finally:
+            self._reads = False
+
+    async def _read(self, size: int) -> bytes:
         while len(self._buffer) < size and not self._ended:
             if not await self._receive_part():
                 break
@@ -116,34 +122,39 @@ def run(around: Surrounded, was: Was, generator: Any) -> None:
         while isinstance(yielded, Task) and yielded.done():
             yielded = generator.send(yielded)
     except StopIteration as end:
-        around.conclude(was, end.value)
+        around.conclude(was, _returned(was, end))
         return
     was.exchange.run_coroutine(_drive(around, was, generator, yielded))
+
+
+def _returned(was: Was, end: StopIteration) -> Any:
+    """A service that reads its input may have nothing to answer to an empty one: no part, and no more."""
+    return '' if end.value is None and was.endpoint.input_stream else end.value
 
 
 async def _drive(around: Surrounded, was: Was, generator: Generator[Any, Any, Any], yielded: Any) -> None:
     current.set(was)
     answer: Callable[[], None]
+    if was.exchange.answered:  # given up before it began
+        _give_up(was, generator)
+        contents.on_thread(was, was.response.end)
+        return
     try:
-        if was.exchange.answered:
-            raise ClientGone  # given up before it began
         async with asyncio.timeout(limits.left(was)) as limit:
             while not isinstance(yielded, str | bytes | bytearray | memoryview):
                 try:
                     yielded = generator.send(await _value(was, yielded))
                 except StopIteration as end:
-                    answer = partial(around.conclude, was, end.value)
+                    answer = partial(around.conclude, was, _returned(was, end))
                     break
             else:
+                limit.reschedule(None)  # it is for the beginning of the answer
                 await _stream(was, generator, yielded)
                 answer = partial(around.streamed, was)
     except BaseException as error:
         _give_up(was, generator)
-        gone = isinstance(error, ClientGone)
-        if gone or (isinstance(error, asyncio.CancelledError) and contents.is_cancelled()):
+        if isinstance(error, asyncio.CancelledError) and contents.is_cancelled():
             contents.on_thread(was, was.response.end)
-            if gone:
-                return
             raise
         answer = partial(around.fail, was, around.too_slow() if limit.expired() else error)
     contents.on_thread(was, answer)
@@ -209,9 +220,10 @@ async def _send_parts(
         if end.value is not None:
             last = contents.as_bytes(end.value)
     except BaseException as error:
-        if isinstance(error, ClientGone) or contents.is_cancelled():
+        if contents.is_cancelled():
             raise
-        log.exception('%s %s: the stream failed half-way', was.exchange.method, was.exchange.path)
+        if not isinstance(error, ClientGone):
+            log.exception('%s %s: the stream failed half-way', was.exchange.method, was.exchange.path)
         _give_up(was, generator)
         return
     await send({'type': 'http.response.body', 'body': last, 'more_body': False})

@@ -15,12 +15,13 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aquests import Task, Tasks, Then
 from aquests.errors import WouldBlock
+from aquests.places import blocking
 from skitai.context import current
 from skitai.errorpage import accepts
 
@@ -64,7 +65,8 @@ def resolve(was: Was, content: Any, done: Done, failed: Failed) -> None:
     if task is not None and task._result is None:
         if '_limit' not in was.__dict__:
             was.exchange.notice_client_soon()
-            task.add_done_callback(lambda task: _go_on(was, deferred, done, failed))
+            context = copy_context()
+            task.add_done_callback(lambda task: _go_on(was, deferred, done, failed, context))
         else:
             was.exchange.run_coroutine(_wait(was, deferred, task, done, failed))
     elif isinstance(deferred, ThreadPass):
@@ -73,21 +75,20 @@ def resolve(was: Was, content: Any, done: Done, failed: Failed) -> None:
         _make(was, deferred, done, failed)
 
 
-def _go_on(was: Was, deferred: Deferred, done: Done, failed: Failed) -> None:
-    """The Task is finished; on the thread that finished it, which must not block."""
+def _go_on(was: Was, deferred: Deferred, done: Done, failed: Failed, context: Context) -> None:
+    """The Task is finished; on the thread that finished it, which must not block. `context`: its maker's."""
     response = was._response
     if was.exchange.answered:  # given up meanwhile
-        contents.on_thread(was, was.response.end)
+        contents.on_thread(was, was.response.end, context)
     elif deferred.quick and done is contents.send and (response is None or response.ending is None):
         # No hooks follow, which may block.
-        Context().run(_make_here, was, deferred, failed)
+        context.run(_make_here, was, deferred, failed)
     else:
-        contents.on_thread(was, lambda: _make(was, deferred, done, failed))
+        contents.on_thread(was, lambda: _make(was, deferred, done, failed), context)
 
 
 def _make_here(was: Was, deferred: Deferred, failed: Failed) -> None:
     """Answer on this thread, which must not block; on a service thread if it failed, or takes long."""
-    current.set(was)
     try:
         content = deferred.make(was)
         if jsons.is_light(content.data):
@@ -268,14 +269,15 @@ class ProducerQueue:
         """Queue a str or bytes, or None for the end. Gone when the client is."""
         if not isinstance(part, str | bytes | bytearray | memoryview | None):
             raise TypeError(f'a part of a stream must be str or bytes, not {type(part).__name__}')
-        self._room.acquire()
+        with blocking():  # a slow client keeps no other Task from a thread
+            self._room.acquire()
         if self._gone:
             self._room.release()  # the next one who waits learns it, too
             raise Gone('the client is gone')
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._parts.put_nowait, part)
 
-    async def get(self, timeout: float) -> Any:
+    async def get(self, timeout: float | None) -> Any:
         async with asyncio.timeout(timeout):
             part = await self._parts.get()
         self._room.release()
@@ -287,8 +289,28 @@ class ProducerQueue:
         self._room.release()
 
 
+class OwnThread(Task):
+    """`function ()` on a thread of its own, without a limit of time."""
+
+    __slots__ = ()
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        super().__init__(timeout=None)
+        run = copy_context().run
+        threading.Thread(target=run, args=(self._run, function), name='atila-queue', daemon=True).start()
+
+    def _run(self, function: Callable[[], Any]) -> None:
+        try:
+            self._succeed(function())
+        except BaseException as error:
+            self._fail(error)
+
+
 async def queued(
-    producer: Callable[[ProducerQueue], Any], size: int, wait_timeout: float, task_of: Callable[..., Task]
+    producer: Callable[[ProducerQueue], Any],
+    size: int,
+    wait_timeout: float | None,
+    task_of: Callable[[Callable[[], Any]], Task],
 ) -> AsyncIterator[Any]:
     """The stream of `was.Queue`: what `producer (queue)` puts, until None, its end, or too long a pause."""
     queue = ProducerQueue(asyncio.get_running_loop(), size)
@@ -298,8 +320,9 @@ async def queued(
             producer(queue)
         except Gone:
             return
-        with contextlib.suppress(Gone):
-            queue.put(None)
+        finally:  # also if it failed, which is looked at then
+            with contextlib.suppress(Gone):
+                queue.put(None)
 
     task = task_of(produce)
     try:

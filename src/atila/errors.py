@@ -81,6 +81,15 @@ class HTTPError(Exception):
         super().__init__(f'{self.status_code} {self.reason}' + (f': {self.explain}' if self.explain else ''))
 
 
+class ClientGone(HTTPError):
+    """A body that a service reads itself ends before its end, or is malformed: 400, if somebody is there to
+    hear it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('400 Bad Request', 'the body is malformed or incomplete')
+
+
 class BadParameter(HTTPError):
     """The request's parameters don't fit the service: 400."""
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import aquests
+from aquests.seconds import seconds
 
 from . import deferred
 from .coroutines import Input
@@ -128,9 +129,10 @@ class TaskMembers:
         return given
 
     def _group(self, tasks: tuple[Any, ...], named: dict[str, Any], options: dict[str, Any]) -> aquests.Tasks:
-        if options and options.get('timeout') is not None:
-            named['timeout'] = options['timeout']
-        return self._own(aquests.Tasks(*tasks, **named))
+        timeout = options.get('timeout')
+        if timeout is None:
+            return self._own(aquests.Tasks.of(tasks, named))
+        return self._own(aquests.Tasks.of(tasks, named, timeout))
 
     def ThreadPass(
         self,
@@ -156,12 +158,19 @@ class TaskMembers:
     ) -> Any:
         """What `producer (queue)` puts, streamed; None ends it (SPEC RS-20).
 
-        At most `max_size` parts wait for the client, then `put` does. A pause of `wait_timeout` seconds
-        ends the stream.
+        At most `max_size` parts (2, if it is less) wait for the client, then `put` does. A pause of
+        `wait_timeout` seconds ends the stream. `use_thread_pool`: False for a thread of its own.
         """
         if not callable(producer):
             raise TypeError(f'was.Queue takes a function f (queue), not {producer!r}')
-        return deferred.queued(producer, max_size, wait_timeout, partial(self.Thread, timeout=None))
+        patience = seconds(wait_timeout, 'wait_timeout', positive=True)
+        return deferred.queued(producer, max_size, patience, self._pooled if use_thread_pool else self._apart)
+
+    def _pooled(self, function: Callable[[], Any]) -> aquests.Task:
+        return self._own(aquests.Thread(function, timeout=None))
+
+    def _apart(self, function: Callable[[], Any]) -> aquests.Task:
+        return self._own(deferred.OwnThread(function))
 
     def Input(self, max_buffer_size: int = 8192) -> Input:
         """The next bytes of the request's body, for a service with `input_stream = True` (SPEC SI-01)."""

@@ -19,7 +19,7 @@ import errno
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, MutableMapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from contextvars import Context
+from contextvars import Context, copy_context
 from time import monotonic
 from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote
@@ -130,9 +130,11 @@ class AsgiEngine:
         self.dispatcher.close()
         self.dispatcher = Dispatcher(self.settings.threads, self.settings.queue)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+    def spawn(self, coroutine: Coroutine[Any, Any, _T], context: Context | None = None) -> asyncio.Task[_T]:
         """A task in a context of its own (nothing of one request is seen by another)."""
-        task = asyncio.get_running_loop().create_task(coroutine, context=Context())
+        if context is None:
+            context = Context()
+        task = asyncio.get_running_loop().create_task(coroutine, context=context)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
@@ -487,12 +489,12 @@ class AsgiExchange(Exchange):
             self._failed()
 
     def run_coroutine(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        if not self._post(self._start_task, coroutine):
+        if not self._post(self._start_task, coroutine, copy_context()):
             coroutine.close()
 
-    def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _start_task(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
         # Also where the request is over: the coroutine sees that itself, and does what is to be done then.
-        task = self.engine.spawn(self._guarded(coroutine))
+        task = self.engine.spawn(self._guarded(coroutine), context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -17,7 +17,7 @@ import socket
 import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Iterator
-from contextvars import Context
+from contextvars import Context, copy_context
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -166,12 +166,17 @@ class DirectExchange(Exchange):
         Granian offers no way to end a chunked body in an error, so this shuts down the socket of the
         peer's connection. Over HTTP/2 the connection's other streams end with it.
         """
-        break_off(self.client)
+        if not self._has_reset():
+            break_off(self.client)
         self._close_stream()
         self._abandon()
         task = getattr(self, '_task', None)
         if task is not None and not task.done():
             self.engine.loop.call_soon_threadsafe(task.cancel)
+
+    def _has_reset(self) -> bool:
+        """Whether the client itself has ended this stream of HTTP/2: its others go on."""
+        return getattr(self, '_on_gone', None) is _gone and self.scope['http_version'] == '2'
 
     def _close_stream(self) -> None:
         if self.engine.streaming.pop(self, None) is not None:
@@ -297,11 +302,11 @@ class DirectExchange(Exchange):
 
     def run_coroutine(self, coroutine: Coroutine[Any, Any, None]) -> None:
         body_is_read = self.handler is not None and self.handler.body_limit is not None
-        self.engine.loop.call_soon_threadsafe(self._start_task, coroutine, body_is_read)
+        self.engine.loop.call_soon_threadsafe(self._start_task, coroutine, body_is_read, copy_context())
 
-    def _start_task(self, coroutine: Coroutine[Any, Any, None], watch: bool) -> None:
+    def _start_task(self, coroutine: Coroutine[Any, Any, None], watch: bool, context: Context) -> None:
         loop = self.engine.loop
-        task = loop.create_task(self._guarded(coroutine), context=Context())
+        task = loop.create_task(self._guarded(coroutine), context=context)
         self._task: asyncio.Task[None] | None = task
         self.engine.tasks.add(task)
         if watch:  # else the coroutine receives the body itself
@@ -483,7 +488,8 @@ class _Stream:
                 exchange.end()
                 return
             except BaseException:
-                log.exception('%s %s: the stream failed half-way', exchange.method, exchange.path)
+                if not self.gone:  # else it was woken for that
+                    log.exception('%s %s: the stream failed half-way', exchange.method, exchange.path)
                 self._close()
                 exchange.abort()
                 return
