@@ -22,6 +22,14 @@ class Odd (Exception):
     def __init__ (self, first, second):
         super ().__init__ (first)
 
+class Strange (Exception):
+    """Becomes something else on its way."""
+    def __reduce__ (self):
+        return str, ('no exception',)
+
+def strange ():
+    raise Strange
+
 def double (x):
     return x * 2
 

@@ -276,3 +276,37 @@ def test_a_group_lets_go_of_its_deadline() -> None:
     tasks = [Tasks(Thread(int, 1), timeout=60) for _ in range(50)]
     wait_for(lambda: all(task.done() for task in tasks), 'their end')
     assert all(task._alarm is None for task in tasks)
+
+
+def test_commit_goes_through_nested_groups() -> None:
+    """SPEC TK-06, TH-04."""
+    Tasks(Tasks(Thread(int, 1)), Thread(int, 3), a=Tasks(Mask(1)), b=[Mask(2)], c=3).commit()
+    with pytest.raises(ValueError, match='inner'):
+        Tasks(Tasks(Thread(boom, 'inner')), Thread(int, 3)).commit()
+
+
+def test_commit_waits_no_longer_than_it_is_told() -> None:
+    """SPEC TK-06."""
+    gate = threading.Event()
+    tasks = Tasks(Thread(gate.wait, 20))
+    started = time.monotonic()
+    with pytest.raises(errors.TaskTimeout):
+        tasks.commit(timeout=0.05)
+    assert time.monotonic() - started < 10
+    gate.set()
+    tasks.commit()
+
+
+def test_what_is_no_group() -> None:
+    """Words instead of a pending Task among the values."""
+    with pytest.raises(TypeError, match='n: a list of Tasks has nothing but Tasks'):
+        Tasks(n=[Mask(1), 5])
+    tasks = Tasks(Mask(1))
+    with pytest.raises(ValueError, match='one of its own'):
+        tasks.add(tasks)
+    with pytest.raises(errors.NoSuchElement, match='no dict, but int'):
+        Tasks(n__dict=Mask(5)).fetch()
+    with pytest.raises(TypeError):
+        Tasks('text')
+    assert Tasks({'a': Mask(1), 'b': Mask(2)}.values()).fetch() == [1, 2]
+    assert [result.data for result in Tasks(Mask(1), Mask(2), Mask(3))[1:]] == [2, 3]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import math
 import os
 import threading
 import time
@@ -436,3 +437,42 @@ def test_unfetched_failures_are_logged(caplog: pytest.LogCaptureFixture) -> None
     Async(fail).wait()
     wait_for(lambda: 'on purpose' in caplog.text, 'a line')
     assert 'Async' in caplog.text
+
+
+def test_at_shutdown_it_has_time() -> None:
+    """As a thread has."""
+
+    async def work() -> str:
+        await asyncio.sleep(0.2)
+        return 'done'
+
+    task = Async(work)
+    aquests.shutdown(10)
+    assert task.fetch(timeout=0) == 'done'
+
+
+def test_a_loop_does_not_end_itself() -> None:
+    """It is refused before anything is ended; afterwards it can be."""
+
+    async def end() -> None:
+        aquests.shutdown(0.1)
+
+    forever = Forever()
+    task = Async(forever, timeout=None)
+    with pytest.raises(RuntimeError, match='on the loop that it is to end'):
+        Async(end).fetch()
+    aquests.shutdown(0.1)
+    assert task.done()
+    assert not any(thread.name == 'aquests-loop' for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize('timeout', [math.inf, None])
+def test_a_shutdown_without_a_limit(timeout: float | None) -> None:
+    task = Async(double, 2)
+    aquests.shutdown(timeout)
+    assert task.fetch(timeout=0) == 4
+
+
+def test_a_shutdown_takes_seconds() -> None:
+    with pytest.raises(ValueError, match='nan'):
+        aquests.shutdown(math.nan)

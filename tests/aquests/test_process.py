@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+import zipapp
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +265,57 @@ def test_a_forked_child_begins_anew(tmp_path: Path) -> None:
         print (os.waitpid (pid, 0) [1], Process (os.getpid).fetch () > 0)
         """,
     ) == ['0 True']
+
+
+def test_our_own_errors_travel() -> None:
+    """TH-01: what it raised is raised by fetch, as it is."""
+    for error in (
+        errors.SubprocessFailed('false', 3, 'why'),
+        errors.NetworkError('no way', True),
+        errors.BadStatus(500, 'Oh', 'x'),
+        errors.BatchFailed(1, 'm', [2]),
+        errors.TaskTimeout('late'),
+    ):
+        error.add_note('a note')
+        found = pickle.loads(pickle.dumps(error))
+        assert (type(found), str(found), found.__dict__) == (type(error), str(error), error.__dict__)
+
+
+def test_an_exception_that_becomes_something_else(jobs: Any) -> None:
+    with pytest.raises(errors.TaskError, match='Strange'):
+        Process(jobs.strange).fetch()
+
+
+@pytest.mark.parametrize('kind', ['directory', 'zip'])
+def test_a_function_of_a_directorys_main_program(tmp_path: Path, kind: str) -> None:
+    (tmp_path / 'main').mkdir()
+    (tmp_path / 'main' / '__main__.py').write_text(
+        'from aquests import Process\n'
+        'def f (x): return x + 1\n'
+        "if __name__ == '__main__': print (Process (f, 1).fetch ())\n"
+    )
+    path = tmp_path / 'main'
+    if kind == 'zip':
+        path = tmp_path / 'main.pyz'
+        zipapp.create_archive(tmp_path / 'main', path)
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, env=env, timeout=60)
+    assert (done.stdout, done.stderr) == ('2\n', '')
+
+
+def test_failures_that_are_held_to_the_end_are_told(tmp_path: Path) -> None:
+    """SPEC TK-08: nobody will look at them any more."""
+    path = tmp_path / 'script.py'
+    path.write_text(
+        'import time\n'
+        'from aquests import Thread\n'
+        'def f (text): raise ValueError (text)\n'
+        "task = Thread (f, 'lost')\n"
+        "seen = Thread (f, 'looked at')\n"
+        'seen.dispatch ()\n'
+        'time.sleep (0.1)\n'
+    )
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, env=env, timeout=60)
+    assert 'ValueError: lost' in done.stderr
+    assert 'looked at' not in done.stderr

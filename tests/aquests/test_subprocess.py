@@ -136,3 +136,17 @@ def test_several_run_at_a_time() -> None:
     for task in tasks:
         task.commit()
     assert time.monotonic() - started < 2
+
+
+def test_lines_end_where_the_command_ended_them() -> None:
+    """Not at a form feed, or at what Unicode takes for the end of a line."""
+    text = 'a\x0cb\x85c\u2028d\r\ne\n'
+    assert Subprocess(['printf', '%s', text]).lines() == ['a\x0cb\x85c\u2028d', 'e']
+
+
+def test_arguments_and_limits(tmp_path: Path) -> None:
+    (tmp_path / 'f').write_text('x')
+    assert Subprocess([b'cat', tmp_path / 'f']).fetch() == 'x'
+    for limit in (None, 'x', -1, True):
+        with pytest.raises(ValueError, match='limit = '):
+            Subprocess('true', limit=limit)  # type: ignore[arg-type]

@@ -256,3 +256,30 @@ def test_who_finishes_a_task_takes_the_next(gate: threading.Event) -> None:
     first.fetch()
     assert len({task.fetch() for task in more}) == 1
     assert pools._pools['threads'].counts()[0] == 1
+
+
+def test_more_threads_begin_what_waits() -> None:
+    """`configure` holds for the pool that there is."""
+    gate = threading.Event()
+    aquests.configure(threads=1)
+    blocked = Thread(gate.wait, 20)
+    waiting = Thread(int, 3)
+    aquests.configure(threads=2)
+    assert waiting.fetch(timeout=10) == 3
+    gate.set()
+    assert blocked.fetch()
+
+
+def test_options_of_a_wrong_kind() -> None:
+    with pytest.raises(TypeError, match='meta takes a dict'):
+        Thread(int, meta=5)
+    with pytest.raises(TypeError, match='kwargs takes a dict'):
+        Thread(int, kwargs=None)
+    with pytest.raises(TypeError, match="timeout = 'x'"):
+        Thread(time.sleep, 0.05).fetch(timeout='x')  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match='takes an exception'):
+        aquests.Mask(1, 'error')  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match='takes an exception'):
+        aquests.Mask(1, ValueError)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match='takes a number'):
+        aquests.Mask(1, status_code='x')  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import gc
 import http.client
 import json
 import math
+import socket
 import threading
 import time
 import tracemalloc
@@ -523,3 +524,146 @@ def test_json_is_read_by_none(client_for: ClientFor) -> None:
     body = json.dumps({'a': 1})
     answer = client_for(app).post('/', body, headers={'Content-Type': 'application/json'})
     assert answer.json() == {'size': len(body), 'form': None, 'json': None}
+
+
+def test_a_queue_whose_producer_fails(direct_for: Callable[..., Direct]) -> None:
+    """RS-20, CO-08: before the first part it is an error, later the answer is incomplete; at once."""
+    app = Atila('app')
+
+    @app.route('/<after>')
+    def service(was: Any, after: str) -> Any:
+        def produce(queue: Any) -> None:
+            if after == 'half':
+                queue.put('half')
+                time.sleep(0.1)
+            queue.put(5 if after == 'wrong' else 'more' if after == 'whole' else math.sqrt(-1))
+
+        return was.Queue(produce, use_thread_pool=after != 'half')
+
+    url = f'http://127.0.0.1:{direct_for(app).port}'
+    started = time.monotonic()
+    assert requests.get(url + '/whole', timeout=20).text == 'more'
+    assert requests.get(url + '/first', timeout=20).status_code == 500
+    assert requests.get(url + '/wrong', timeout=20).status_code == 500
+    with pytest.raises(requests.RequestException):
+        requests.get(url + '/half', timeout=20)
+    assert time.monotonic() - started < 6
+
+
+def test_slow_readers_of_queues_keep_no_thread_from_tasks(direct_for: Callable[..., Direct]) -> None:
+    """RS-20: a producer that waits for its client gives its turn away."""
+    app = Atila('app')
+
+    @app.route('/endless')
+    def endless(was: Any, pool: bool) -> Any:
+        def produce(queue: Any) -> None:
+            while True:
+                queue.put('x' * 100_000)
+
+        return was.Queue(produce, use_thread_pool=pool)
+
+    @app.route('/')
+    def index(was: Any) -> Any:
+        return was.Thread(str, 'pong').then()
+
+    threads = aquests.pools.sizes.threads
+    port = direct_for(app).port
+    readers = []
+    try:
+        for number in range(threads + 2):
+            readers.append(socket.create_connection(('127.0.0.1', port)))
+            readers[-1].sendall(
+                b'GET /endless?pool=%s HTTP/1.1\r\nHost: a\r\n\r\n' % (b'yes' if number else b'')
+            )
+            assert readers[-1].recv(100)
+        time.sleep(0.3)  # until the socket's buffers are full
+        assert requests.get(f'http://127.0.0.1:{port}/', timeout=10).text == 'pong'
+    finally:
+        for reader in readers:
+            reader.close()
+
+
+def test_an_empty_upload_is_answered_with_nothing(client_for: ClientFor) -> None:
+    """SI-01, SI-02, CO-10: a service that answers each part has none."""
+    app = Atila('app')
+
+    @app.route('/echo', methods=['POST'], input_stream=True)
+    def echo(was: Any) -> Any:
+        while data := (yield was.Input(8192)):
+            yield data
+
+    client = client_for(app)
+    for body in (b'', b'abc'):
+        response = client.post('/echo', body)
+        assert (response.status_code, response.content) == (200, body)
+
+
+@pytest.mark.parametrize('form', ['generator', 'async'])
+def test_a_malformed_body_that_a_service_reads(
+    direct_for: Callable[..., Direct], form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SI-01: 400, at once, as where the server reads it; a client that leaves is no failure of ours."""
+    app = Atila('app')
+
+    @app.route('/generator', methods=['POST'], input_stream=True)
+    def generator(was: Any) -> Any:
+        while (yield was.Input(8192)):
+            pass
+        return 'whole'
+
+    @app.route('/async', methods=['POST'], input_stream=True)
+    async def awaits(was: Any) -> Any:
+        while await was.Input(8192):
+            pass
+        return 'whole'
+
+    port = direct_for(app).port
+    head = b'POST /%s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n' % form.encode()
+    with socket.create_connection(('127.0.0.1', port), timeout=10) as connection:
+        connection.sendall(head + b'zz\r\nqq')
+        assert connection.recv(1000).startswith(b'HTTP/1.1 400 ')
+    with socket.create_connection(('127.0.0.1', port), timeout=10) as connection:
+        connection.sendall(head)
+    with socket.create_connection(('127.0.0.1', port), timeout=10) as connection:
+        connection.sendall(head + b'0\r\n\r\n')
+        assert connection.recv(1000).startswith(b'HTTP/1.1 200 ')
+    assert not caplog.records
+
+
+def test_the_time_of_a_route_is_for_the_beginning_of_a_stream(client_for: ClientFor) -> None:
+    """Of a coroutine, too: what has begun goes on."""
+    app = Atila('app')
+
+    @app.route('/', coroutine=True, timeout=0.5)
+    def service(was: Any) -> Any:
+        for number in range(8):
+            yield was.Thread(slow, 1, 0.1)
+            yield str(number)
+
+    assert client_for(app).get('/').text == '01234567'
+
+
+def test_a_body_is_read_by_one_at_a_time(client_for: ClientFor) -> None:
+    app = Atila('app')
+
+    @app.route('/', methods=['POST'], input_stream=True)
+    async def service(was: Any) -> Any:
+        async def read() -> bytes:
+            return await was.Input(3)
+
+        found = await asyncio.gather(read(), read(), return_exceptions=True)
+        return was.API(errors=[str(error) for error in found if isinstance(error, RuntimeError)])
+
+    [error] = client_for(app).post('/', b'abcdef').data['errors']
+    assert 'the body is read already' in error
+
+
+def test_results_of_any_name(client_for: ClientFor) -> None:
+    """RS-23: options begin with two underscores, so that names are free."""
+    app = Atila('app')
+
+    @app.route('/')
+    def service(was: Any) -> Any:
+        return was.Map(rows=was.Mask([1]), meta={'page': 1}, timeout=was.Mask(5), __timeout=3)
+
+    assert client_for(app).get('/').data == {'rows': [1], 'meta': {'page': 1}, 'timeout': 5}

@@ -5,6 +5,7 @@ A server in a process of its own, spoken to in bytes.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -20,6 +21,8 @@ from typing import Any
 import httpx2
 import pytest
 import requests
+from h2.connection import H2Connection
+from h2.events import DataReceived
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving import Direct, parse_answer, request_bytes, send_raw
@@ -505,6 +508,66 @@ def test_http_2_stream_that_fails(server: Server) -> None:
         with pytest.raises(httpx2.TransportError):
             client.get('/broken')
         assert client.get('/').status_code == 200
+
+
+@pytest.mark.parametrize('path', ['/endless', '/endless-coroutine', '/endless-async'])
+def test_http_2_a_stream_that_its_client_resets(direct_for: Any, path: str) -> None:
+    """CO-08: it ends alone, the connection's others go on."""
+    app = Atila('app')
+
+    @app.route('/endless')
+    def endless(was: Any) -> Any:
+        def parts() -> Any:
+            while True:
+                was.Thread(time.sleep, 0.02).fetch()
+                yield 'x' * 1000
+
+        return parts()
+
+    @app.route('/endless-coroutine', coroutine=True)
+    def coroutine(was: Any) -> Any:
+        while True:
+            yield was.Thread(time.sleep, 0.02)
+            yield 'x' * 1000
+
+    @app.route('/endless-async')
+    async def asynchronous(was: Any) -> Any:
+        async def parts() -> Any:
+            while True:
+                await asyncio.sleep(0.02)
+                yield 'x' * 1000
+
+        return parts()
+
+    @app.route('/other')
+    def other(was: Any) -> Any:
+        time.sleep(2)
+        return 'other'
+
+    connection = H2Connection()
+    connection.initiate_connection()
+    with socket.create_connection(('127.0.0.1', direct_for(app).port), timeout=DEADLINE) as peer:
+
+        def send(stream: int, path: str) -> None:
+            fields = {':method': 'GET', ':scheme': 'http', ':authority': 'a', ':path': path}
+            connection.send_headers(stream, list(fields.items()), end_stream=True)
+            peer.sendall(connection.data_to_send())
+
+        def receive(kind: type[Any], stream: int) -> Any:
+            while True:
+                data = peer.recv(65536)
+                assert data, 'the server closed the connection'
+                for event in connection.receive_data(data):
+                    if isinstance(event, kind) and event.stream_id == stream:  # type: ignore[attr-defined]
+                        return event
+
+        send(1, path)
+        receive(DataReceived, 1)
+        time.sleep(0.4)  # until the client is watched
+        send(3, '/other')
+        connection.reset_stream(1)
+        peer.sendall(connection.data_to_send())
+        assert receive(DataReceived, 3).data == b'other'
 
 
 def test_http_2_requests_at_once(server: Server) -> None:
