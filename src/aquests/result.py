@@ -110,27 +110,42 @@ class Result:
         """Raise if the Task failed or its status code is 300 or more (SPEC TK-12); else the Result."""
         self.seen()
         if self.error is not None:
-            # With the traceback of its origin, or each raising would make it longer.
-            raise self.error.with_traceback(self._traceback)
+            try:
+                # With the traceback of its origin, or each raising would make it longer.
+                raise self.error.with_traceback(self._traceback)
+            finally:
+                del self  # see below
         if self.status_code >= 300:
             raise BadStatus(self.status_code, self.reason)
         return self
 
     reraise = raise_for_status
 
+    # An error has a traceback, that has the frames which it has left, and who is `self` there has the error:
+    # in such a circle all that those frames know, the caller's too, would wait for the garbage collector.
+
     def fetch(self, *args: Any, **kargs: Any) -> Any:
         """The data; raises as the Task's `fetch ()`."""
         if self.error is None and self.status_code < 300:
             return self.data
-        return self.raise_for_status().data
+        try:
+            return self.raise_for_status().data
+        finally:
+            del self
 
     def one(self, *args: Any, **kargs: Any) -> Any:
         """The only element; raises as the Task's `one ()`."""
-        return only(self.raise_for_status().data)
+        try:
+            return only(self.raise_for_status().data)
+        finally:
+            del self
 
     def commit(self, *args: Any, **kargs: Any) -> None:
         """Raises as the Task's `commit ()`."""
-        self.raise_for_status()
+        try:
+            self.raise_for_status()
+        finally:
+            del self
 
     def cache(self, secs: float = 0, cache_if: Sequence[int] = (200,)) -> Result:
         """For results that can be kept; these are not (SPEC TK-18)."""

@@ -115,7 +115,10 @@ class Task:
         result = self._result
         if result is None:
             result = self._await_result(timeout)
-        return result.fetch()
+        try:
+            return result.fetch()
+        finally:
+            del self, result  # see `Result`
 
     def one(
         self, cache: float | None = None, cache_if: Sequence[int] = (200,), timeout: float | None = None
@@ -123,11 +126,17 @@ class Task:
         """Like fetch, but the only element: PartialNotFound (410) or Conflict (409) otherwise (SPEC
         TK-05).
         """
-        return self._await_result(timeout).one()
+        try:
+            return self._await_result(timeout).one()
+        finally:
+            del self
 
     def commit(self, timeout: float | None = None) -> None:
         """Wait; raise if the Task failed (SPEC TK-06)."""
-        self._await_result(timeout).commit()
+        try:
+            self._await_result(timeout).commit()
+        finally:
+            del self
 
     def dispatch(
         self, cache: float | None = None, cache_if: Sequence[int] = (200,), timeout: float | None = None
@@ -147,7 +156,10 @@ class Task:
     def __await__(self) -> Generator[Any, Any, Any]:
         if self._result is None:
             yield from self.completed().__await__()
-        return self.fetch()
+        try:
+            return self.fetch()
+        finally:
+            del self
 
     async def completed(self) -> Any:
         """Wait without blocking and without raising; the Task."""

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('atila')
 
+#: Seconds after its time limit that an `async def` service gets to end: then the engine answers.
+_GRACE = 1.0
+
 KINDS = ('before_request', 'finish_request', 'failed_request', 'teardown_request')
 
 
@@ -186,10 +189,13 @@ class Surrounded:
             contents.on_thread(was, was.response.end)
             return
         try:
-            async with asyncio.timeout(limits.left(was)) as limit:
-                content = self.endpoint.inner(was, **arguments)
-                if inspect.isawaitable(content):
-                    content = await content
+            with limits.armed(was, _GRACE):
+                async with asyncio.timeout(limits.left(was)) as limit:
+                    content = self.endpoint.inner(was, **arguments)
+                    if inspect.isawaitable(content):
+                        content = await content
+            if limit.expired():  # it has caught its cancellation
+                raise TimeoutError
             answer = partial(self.conclude, was, content)
         except BaseException as error:
             if (

@@ -35,10 +35,10 @@ class Limit:
         return self._when - time.monotonic()
 
     @contextmanager
-    def armed(self) -> Iterator[None]:
+    def armed(self, grace: float = 0.0) -> Iterator[None]:
         # One for each `with`: a thread may begin while the one before it is still on its way out.
         alarm = _Alarm(self._exchange, self._seconds)
-        bucket = clock.clock.set(self._when, alarm)
+        bucket = clock.clock.set(self._when + grace, alarm)
         try:
             yield
         finally:
@@ -62,10 +62,12 @@ def begin(was: Was, seconds: float) -> AbstractContextManager[None]:
     return limit.armed()
 
 
-def armed(was: Was) -> AbstractContextManager[None]:
-    """For `with`, around more code of the request on a service thread."""
+def armed(was: Was, grace: float = 0.0) -> AbstractContextManager[None]:
+    """For `with`, around more code of the request on a service thread; or, with so many seconds of `grace`,
+    around what has its time limit on the event loop and may not heed it.
+    """
     limit: Limit | None = was.__dict__.get('_limit')
-    return nullcontext() if limit is None else limit.armed()
+    return nullcontext() if limit is None else limit.armed(grace)
 
 
 def left(was: Was) -> float | None:

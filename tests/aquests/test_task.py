@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import threading
 import time
 import weakref
@@ -374,3 +375,37 @@ def test_cancelling_while_finishing() -> None:
         thread.join()
         assert finished == [not cancelled]
         assert task.stopped == cancelled
+
+
+@pytest.mark.parametrize('method', ['fetch', 'one', 'commit'])
+@pytest.mark.parametrize('kind', ['thread', 'async', 'mask', 'wait'])
+def test_what_is_raised_keeps_nothing(kind: str, method: str) -> None:
+    """A failed Task that nobody holds goes, with its caller's variables, before any collection of garbage."""
+
+    class Big:
+        pass
+
+    async def fail() -> None:
+        raise ValueError
+
+    def call() -> weakref.ref[Big]:
+        big = Big()
+        make: Any = {
+            'thread': lambda: Thread(math.sqrt, -1),
+            'async': lambda: aquests.Async(fail),
+            'mask': lambda: Mask(error=ValueError()),
+            'wait': lambda: Thread(time.sleep, 0.2),
+        }[kind]
+        try:
+            getattr(make(), method)(**({'timeout': 0.01} if kind == 'wait' else {}))
+        except (ValueError, errors.TaskTimeout):
+            return weakref.ref(big)
+        raise AssertionError('it should have failed')
+
+    gc.collect()
+    gc.disable()
+    try:
+        found = call()
+        wait_for(lambda: found() is None, 'the end of its variables', 5)
+    finally:
+        gc.enable()

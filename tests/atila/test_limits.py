@@ -6,6 +6,7 @@ nobody is killed, and the thread is free. On either engine; each form of a servi
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -345,3 +346,22 @@ def test_contents_that_follow_each_other_for_ever(client_for: ClientFor) -> None
             assert client.get('/other', timeout=5).text == 'other'
         assert asked.result().status_code == 503
     wait_for(lambda: '/endless' in ends, 'its end')
+
+
+@pytest.mark.parametrize('times', [1, 20])
+def test_a_service_that_swallows_its_cancellation(client_for: ClientFor, times: int) -> None:
+    """B.17: it is given up as others are, at the latest a moment after its time."""
+    app = Atila('app')
+
+    @app.route('/', timeout=0.2)
+    async def stubborn(was: Any) -> str:
+        for _ in range(times):
+            try:
+                await asyncio.sleep(0.5 if times == 1 else 1)
+            except asyncio.CancelledError:
+                pass
+        return 'late'
+
+    started = time.monotonic()
+    assert client_for(app).get('/').status_code == 503
+    assert time.monotonic() - started < 10
