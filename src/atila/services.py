@@ -11,7 +11,7 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections.abc import Callable
 from functools import partial
-from inspect import isawaitable
+from inspect import isasyncgenfunction, isawaitable, unwrap
 from typing import TYPE_CHECKING, Any
 
 from aquests.seconds import seconds
@@ -98,7 +98,11 @@ class Endpoint:
         self.input_stream = bool(options.get('input_stream'))
         self.on_loop = is_async(function)
         #: A generator that yields Tasks (SPEC CO-01); without that a generator is a stream.
-        self.coroutine = not self.on_loop and (self.input_stream or bool(options.get('coroutine')))
+        self.coroutine = (
+            not self.on_loop
+            and not isasyncgenfunction(unwrap(function))  # a stream: it awaits its input itself
+            and (self.input_stream or bool(options.get('coroutine')))
+        )
         #: Seconds after which a request is given up (see `limits`).
         self.timeout: float | None = _seconds(name, options.get('timeout'))
         self.options = options

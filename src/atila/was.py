@@ -15,6 +15,7 @@ from asyncio import _get_running_loop
 from inspect import unwrap
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from aquests import Tasks
 from skitai import shared
 from skitai.errorpage import accepts, error_content
 from skitai.logs import transaction_of
@@ -187,6 +188,8 @@ class Was(Secrets, TaskMembers, DatabaseMembers, StubMembers):
         given = named if values is None else values
         self.response.add_header('Vary', 'Accept')
         if accepts(self.exchange.header(b'accept'), b'application/json'):
+            if any(isinstance(value, self.Task) for value in given.values()):
+                return self.Mapped(Tasks.of((), given))
             return contents.API(given)
         return self._page(template, given)
 

@@ -667,3 +667,26 @@ def test_results_of_any_name(client_for: ClientFor) -> None:
         return was.Map(rows=was.Mask([1]), meta={'page': 1}, timeout=was.Mask(5), __timeout=3)
 
     assert client_for(app).get('/').data == {'rows': [1], 'meta': {'page': 1}, 'timeout': 5}
+
+
+def test_an_asynchronous_generator_reads_its_input(client_for: ClientFor) -> None:
+    """SI-01, RS-17: it is the stream itself."""
+    app = Atila('app')
+
+    @app.route('/', methods=['POST'], input_stream=True)
+    async def service(was: Any) -> Any:
+        while data := await was.Input(3):
+            yield data + b' '
+
+    assert client_for(app).post('/', b'abcdef').content == b'abc def '
+
+
+def test_tasks_as_json_instead_of_a_page(client_for: ClientFor) -> None:
+    """RS-15, TE-09: a template takes Tasks, so the JSON in its place does."""
+    app = Atila('app')
+
+    @app.route('/')
+    def service(was: Any) -> Any:
+        return was.render_or_API('nowhere.html', a=was.Thread(slow, 1), b=2)
+
+    assert client_for(app).get('/', headers={'Accept': 'application/json'}).data == {'a': 1, 'b': 2}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from projects import Launcher
+from projects import Launcher, wait_for
 
 from skitai.testing import ServerClient
 
@@ -381,7 +381,7 @@ def test_A_64_members(client: ServerClient) -> None:
         'content': 'my note',
     }
     assert Path(path).is_absolute()
-    assert not Path(path).exists()
+    wait_for(lambda: not Path(path).exists(), 'the end of the file')  # the answer goes first
     odd = client.upload('/members', {'file': ('/../home/.very|:;&good', b'x', 'image/x-odd')}).data
     assert (odd['name'], odd['ext'], odd['mimetype']) == ('very_good', None, 'image/x-odd')
 
