@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any
 
@@ -103,9 +104,10 @@ def site(client_for: Callable[..., Client]) -> Client:
     return client_for(app)
 
 
-@pytest.mark.parametrize(
-    'form', ['def', 'generator', 'async', 'then', 'pass', 'queue', 'queue-apart', 'parts', 'stream', 'task']
-)
+FORMS = ['def', 'generator', 'async', 'then', 'pass', 'queue', 'queue-apart', 'parts', 'stream', 'task']
+
+
+@pytest.mark.parametrize('form', FORMS)
 def test_it_follows_into_every_step(site: Client, form: str) -> None:
     """And one request's is never another's."""
     for n in range(3):
@@ -115,3 +117,15 @@ def test_it_follows_into_every_step(site: Client, form: str) -> None:
         if form not in ('stream',):  # whose head was sent before
             assert response.headers['X-Seen'] == f'hook{n} service{n}'
     assert hooks.get() == services.get() == 'nothing'
+
+
+def test_it_is_nobody_elses(site: Client) -> None:
+    """GEN-06: of many requests at the same time, in all forms, each sees its own."""
+
+    def ask(n: int) -> tuple[str, str]:
+        response = site.get(f'/{FORMS[n % len(FORMS)]}?n={n}')
+        return response.text, f'hook{n} service{n} {n}'
+
+    with ThreadPoolExecutor(20) as pool:
+        for found, wanted in pool.map(ask, range(200)):
+            assert wanted in found
