@@ -30,38 +30,36 @@ PAUSE = 0.05
 class _Soon:
     """Exchanges whose clients are to be watched when they have waited, in the order in which they came.
 
-    Who answers holds them.
-
-    The clock rings for the first one; `_set` is true while it is to ring. Who finds it false sets it, under
-    `_lock`.
+    Who answers holds them. The clock rings for the first one, at `_due`; who finds that past sets it, under
+    `_lock`: also where the clock was ended before (`aquests.shutdown ()`). Ringing twice does no harm.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: deque[tuple[float, Callable[[Any], object], ref[Exchange]]] = deque()
-        self._set = False
+        self._due = 0.0
 
     def call(self, watch: Callable[[Any], object], exchange: Exchange) -> None:
-        when = time.monotonic() + PATIENCE
-        self._waiting.append((when, watch, ref(exchange)))
-        if not self._set:
-            self._ring(when)
+        now = time.monotonic()
+        self._waiting.append((now + PATIENCE, watch, ref(exchange)))
+        if self._due < now:
+            self._ring(now, now + PATIENCE)
 
-    def _ring(self, when: float) -> None:
+    def _ring(self, now: float, when: float) -> None:
         with self._lock:
-            if not self._set:
-                self._set = True
+            if self._due < now:
+                self._due = when
                 clock.clock.set(when, self)
 
     def expire(self) -> None:
         """Called by the clock, on its thread."""
-        self._set = False
+        self._due = 0.0
         now = time.monotonic()
         try:
             while self._waiting[0][0] <= now:
                 _, watch, found = self._waiting.popleft()
                 _call(watch, found())
-            self._ring(max(self._waiting[0][0], now + PAUSE))
+            self._ring(now, max(self._waiting[0][0], now + PAUSE))
         except IndexError:  # there are no more
             pass
 
