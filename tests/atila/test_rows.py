@@ -286,9 +286,9 @@ def test_app_r_is_the_requests_g(client_for: ClientFor, path: str) -> None:
 
     in_all_forms(app, service)
     client = client_for(app)
-    for _ in range(2):
+    for number in (1, 2):
         assert client.get(path).text == 'True 1'
-    wait_for(lambda: len(seen) == 4, f'both ends in {seen}')
+        wait_for(lambda number=number: len(seen) == 2 * number, 'the end of the request')  # after its answer
     assert seen == [{}, {'x': 1, 'y': 2}] * 2
     with pytest.raises(RuntimeError, match='no request'):
         app.r  # noqa: B018
